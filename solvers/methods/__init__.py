@@ -1,0 +1,1 @@
+"""One file per family; every file here is loaded by the registry."""

@@ -1,0 +1,28 @@
+r"""Adams-Bashforth in the form's clock: DEIS, LMS, exponential multistep methods.
+
+Source: Zhang and Chen 2023, "Fast Sampling of Diffusion Models with Exponential Integrator";
+the classical case is Adams-Bashforth on variable steps.
+"""
+
+from __future__ import annotations
+
+from solvers.forms import GAUSSIAN_LAMBDA, NOISE_LAMBDA, NOISE_RHO, NOISE_T
+from solvers.method import Row, Step, Weights, interpolate, method, published
+
+
+@method
+def adams(s: Step, *, q: int) -> Weights:
+    r"""∫₀¹ of the polynomial through N₀ .. N_{1−q}:  Σ_j b_j x_j^k = k! φ_{k+1}(1), x_j = past(j), k < q."""
+    b = interpolate(s, 1, [0, *(s.past(j) for j in range(1, q))])
+    return Weights(b=Row(now=b[:1], past=b[1:]))
+
+
+published("ddim", adams, NOISE_RHO, q=1, claim=1, cite="song2021ddim")
+
+for degree in (0, 1, 2, 3):
+    cite = {"claim": degree + 1, "cite": "zhang2023deis"}
+    published(f"deis_rho_ab{degree}", adams, NOISE_RHO, q=degree + 1, **cite)
+    published(f"deis_t_ab{degree}", adams, NOISE_T, q=degree + 1, **cite)
+    published(f"deis_logrho_ab{degree}", adams, NOISE_LAMBDA, q=degree + 1, **cite)
+
+published("gaussian_ab2", adams, GAUSSIAN_LAMBDA, q=2, claim=2, cite="scoreproof")

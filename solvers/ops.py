@@ -1,0 +1,181 @@
+"""The operations of a plan: numbers only, no functions, so a plan can be printed and hashed.
+
+A number is a float, or a tuple of floats with one entry per coordinate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from solvers.forms import Form
+from solvers.method import Weights
+from solvers.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Call:
+    """One model call: x = scale u + shift, P = model(kind, x), N = u_weight u + p_weight P + constant."""
+
+    kind: str
+    t: Any
+    alpha: Any
+    sigma: Any
+    scale: Any
+    shift: Any
+    u_weight: Any
+    p_weight: Any
+    constant: Any
+
+
+@dataclass(frozen=True)
+class Advance:
+    """One step of a method; phi0, force and deviation have one entry per row."""
+
+    tau: Any
+    h: Any
+    weights: Weights
+    phi0: tuple[Any, ...]
+    force: tuple[Any, ...]
+    deviation: tuple[Any, ...]
+    calls: tuple[Call, ...]
+    """At the start, then after each stage; empty for a step without evaluations."""
+
+
+@dataclass(frozen=True)
+class Renoise:
+    """u ← factor u + offset + noise ξ: the state is raised to more noise, without evaluation."""
+
+    tau: Any
+    to: Any
+    factor: Any
+    offset: Any
+    noise: Any
+
+
+@dataclass(frozen=True)
+class Affine:
+    """u ← u_weight u + constant; N ← n_u u + n_n N + n_constant (u before the change)."""
+
+    tau: Any
+    u_weight: Any
+    constant: Any
+    n_u: Any = 0.0
+    n_n: Any = 0.0
+    n_constant: Any = 0.0
+
+
+@dataclass(frozen=True)
+class Switch:
+    """u and the kept evaluations, newest first, re-expressed in another form."""
+
+    form: Form
+    state: Affine
+    kept: tuple[Affine, ...]
+
+
+@dataclass(frozen=True)
+class Denoise:
+    """One more call; the result is the data prediction there."""
+
+    call: Call
+
+
+Op = Advance | Renoise | Switch | Denoise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A method on a grid, evaluated: everything a run needs besides the model and the start."""
+
+    schedule: Schedule
+    form: Form
+    """In which the run begins."""
+    method: str
+    options: Mapping[str, Any]
+    model: tuple[str, ...]
+    enter: tuple[Any, Any]
+    """x = enter[0] u + enter[1] at the first node."""
+    leave: tuple[tuple[Any, Any], ...]
+    """The same after every operation."""
+    ops: tuple[Op, ...]
+
+    @property
+    def nfe(self) -> int:
+        """Model calls for one sample."""
+        count, carried = 0, False
+        for op in self.ops:
+            if isinstance(op, Advance):
+                count += max(len(op.calls) - carried, 0)
+                carried = op.weights.carry is not None
+            elif isinstance(op, Denoise):
+                count += 1
+        return count
+
+    @property
+    def memory(self) -> int:
+        """Past evaluations that a run keeps."""
+        return max((op.weights.memory for op in self.ops if isinstance(op, Advance)), default=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; floats survive a round trip."""
+        return {
+            "schedule": {"name": self.schedule.name, **asdict(self.schedule)},
+            "form": self.form.name,
+            "method": self.method,
+            "options": plain(self.options),
+            "model": list(self.model),
+            "enter": plain(self.enter),
+            "leave": plain(self.leave),
+            "ops": [{"op": type(op).__name__, **plain(op)} for op in self.ops],
+        }
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def realize(self, array: Callable[[tuple[Any, ...]], Any]) -> Plan:
+        """The plan with every per-coordinate tuple turned into an array of the caller's kind."""
+        return _realize(self, array)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses to dictionaries, forms to names, numbers to floats or strings of digits."""
+    if isinstance(value, Form):
+        return value.name
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+NUMBERS = {"now", "past", "d", "phi0", "force", "deviation", "enter"}
+
+
+def _realize(value: Any, array: Callable[[tuple[Any, ...]], Any], key: str = "") -> Any:
+    """Tuples of numbers become arrays; tuples named in NUMBERS hold one number per place."""
+    if isinstance(value, tuple):
+        if key in NUMBERS or key == "leave":
+            inner = "enter" if key == "leave" else ""
+            return tuple(_realize(v, array, inner) for v in value)
+        if value and not is_dataclass(value[0]):
+            return array(value)
+        return tuple(_realize(v, array) for v in value)
+    if is_dataclass(value) and not isinstance(value, type | Form | Schedule):
+        new = {
+            f.name: _realize(getattr(value, f.name), array, f.name)
+            for f in fields(value)
+            if f.name not in ("model", "options")
+        }
+        return replace(value, **new)
+    return value

@@ -1,0 +1,162 @@
+"""Running a plan: sums and products only, so any scalar, array or tensor will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from solvers.forms import Form
+from solvers.method import Row
+from solvers.ops import Advance, Call, Denoise, Plan, Renoise, Switch
+from solvers.schedules import Schedule
+from solvers.trajectory import Eval, Trajectory
+
+
+class Model(Protocol):
+    """What a run asks of a model."""
+
+    def predict(self, kind: str, x: Any, call: Call) -> Any:
+        """The noise or data prediction at x, where the call gives t, α and σ."""
+        ...
+
+    def derivatives(
+        self, schedule: Schedule, form: Form, tau: Any, u: Any, count: int
+    ) -> Sequence[Any]:
+        """N, N', .., N^{(count)} in the form's clock along the flow through u."""
+        ...
+
+
+def combine(
+    row: Row,
+    phi0: Any,
+    force: Any,
+    h: Any,
+    u: Any,
+    now: Sequence[Any],
+    past: Sequence[Any],
+    d: Sequence[Any],
+) -> Any:
+    """φ₀ u + h [Σ now_j N_j + Σ past_j N_{−j} + Σ d_k h^k N^{(k)}] + h γ: the one formula."""
+    terms = [*zip(row.now, now, strict=False), *zip(row.past, past, strict=False)]
+    power = 1
+    for w, derivative in zip(row.d, d, strict=False):
+        power = power * h
+        terms.append((w * power, derivative))
+    total: Any = None
+    for w, N in terms:
+        if not (isinstance(w, float) and w == 0):
+            total = w * N if total is None else total + w * N
+    result = phi0 * u if total is None else phi0 * u + h * total
+    return result if isinstance(force, float) and force == 0 else result + h * force
+
+
+def evaluate(model: Model, call: Call, u: Any) -> Any:
+    """N at u."""
+    P = model.predict(call.kind, _affine(u, call.scale, call.shift), call)
+    N = P if isinstance(call.p_weight, float) and call.p_weight == 1 else call.p_weight * P
+    if not (isinstance(call.u_weight, float) and call.u_weight == 0):
+        N = N + call.u_weight * u
+    return N if isinstance(call.constant, float) and call.constant == 0 else N + call.constant
+
+
+def _affine(u: Any, scale: Any, shift: Any) -> Any:
+    scaled = u if isinstance(scale, float) and scale == 1 else scale * u
+    return scaled if isinstance(shift, float) and shift == 0 else scaled + shift
+
+
+def step(
+    op: Advance,
+    model: Model,
+    u: Any,
+    start: Eval | None,
+    past: Sequence[Eval],
+    derivatives: Callable[[int], Sequence[Any]],
+    xi: Callable[[], Any] | None = None,
+) -> tuple[Any, list[Eval]]:
+    """One step from u: the new state and this step's evaluations (none if the step needs none)."""
+    w, h = op.weights, op.h
+    rows = list(zip(w.rows, op.phi0, op.force, op.deviation, strict=True))
+    evals: list[Eval] = []
+    d: Sequence[Any] = ()
+    if op.calls:
+        if w.derivatives:
+            N, *d = derivatives(w.derivatives)
+            start = Eval(op.tau, u, N)
+        evals.append(start or Eval(op.tau, u, evaluate(model, op.calls[0], u)))
+    noise = xi() if xi and any(not _zero(row.noise) for row in w.rows) else None
+    back = [e.N for e in past]
+    v = u
+    for i, (row, phi0, force, deviation) in enumerate(rows):
+        v = combine(row, phi0, force, h, u, [e.N for e in evals], back, d)
+        if noise is not None and not _zero(row.noise):
+            v = v + row.noise * deviation * noise
+        if i < len(w.stages):
+            evals.append(Eval(op.tau + row.c * h, v, evaluate(model, op.calls[i + 1], v)))
+    return v, evals
+
+
+def _zero(w: Any) -> bool:
+    return isinstance(w, int | float) and w == 0
+
+
+def run(
+    plan: Plan,
+    model: Model,
+    x: Any,
+    *,
+    history: Sequence[Eval] = (),
+    noise: Callable[[], Any] | None = None,
+    states: bool = False,
+) -> Trajectory:
+    """The plan from x at its first node; ``history`` holds earlier evaluations, newest first.
+
+    ``noise`` draws one standard normal ξ of the state's shape; a plan that needs none never calls it.
+    """
+    scale, shift = plan.enter
+    u = _leave_inverse(x, scale, shift)
+    form, past, carried = plan.form, list(history), None
+    nfe = jvp = 0
+    seen = [x]
+    for op, (scale, shift) in zip(plan.ops, plan.leave, strict=True):
+        if isinstance(op, Advance):
+
+            def derivatives(
+                count: int, op: Advance = op, u: Any = u, form: Form = form
+            ) -> Sequence[Any]:
+                return model.derivatives(plan.schedule, form, op.tau, u, count)
+
+            u, evals = step(op, model, u, carried, past, derivatives, noise)
+            nfe += len(evals) - (carried is not None)
+            jvp += op.weights.derivatives
+            carry = op.weights.carry
+            carried = evals[carry] if carry is not None else None
+            past = [*evals[:1], *past][: plan.memory]
+        elif isinstance(op, Switch):
+            form, state = op.form, op.state
+            u = state.u_weight * u + state.constant
+            past = [
+                Eval(
+                    k.tau, k.u_weight * e.u + k.constant, k.n_u * e.u + k.n_n * e.N + k.n_constant
+                )
+                for k, e in zip(op.kept, past, strict=False)
+            ]
+        elif isinstance(op, Renoise):
+            if noise is None:
+                raise ValueError(
+                    "noise: got None; this plan draws noise, a source of it is needed"
+                )
+            u = op.factor * u + op.offset + op.noise * noise()
+        elif isinstance(op, Denoise):
+            u, carried = (
+                model.predict("data", _affine(u, op.call.scale, op.call.shift), op.call),
+                None,
+            )
+            nfe += 1
+        if states:
+            seen.append(_affine(u, scale, shift))
+    return Trajectory(_affine(u, scale, shift), tuple(seen) if states else (), nfe, jvp)
+
+
+def _leave_inverse(x: Any, scale: Any, shift: Any) -> Any:
+    moved = x if isinstance(shift, float) and shift == 0 else x - shift
+    return moved if isinstance(scale, float) and scale == 1 else moved / scale
