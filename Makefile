@@ -1,0 +1,48 @@
+# Two commands do everything: `make report` (the main job) and `make test`. Both install first.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -q --disable-pip-version-check -c constraints.txt
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: report test nightly check prove certify notebooks bench lab clean
+
+report: $(VENV)/.base.stamp  ## proofs, measured orders and pictures into report/index.html
+	$(PY) -m experiments report
+
+test: check  ## static checks, then the whole suite and the notebooks
+	$(PY) -m pytest -q -n 2 --nbmake
+
+nightly: check  ## the same suite with every long check at full size
+	SCOREPROOF_SIZE=nightly $(PY) -m pytest -q -n 2 --nbmake
+
+check: $(VENV)/.dev.stamp  ## style, types, import contracts, notebook pairs
+	$(PY) -m ruff check && $(PY) -m pyright --pythonpath $(PY) && $(VENV)/bin/lint-imports --no-logo --no-cache && $(PY) -m pytest -q tests/whole/test_project.py -k pair
+
+prove: $(VENV)/.base.stamp  ## the order of every registered method
+	$(PY) -m theory prove
+
+certify: $(VENV)/.base.stamp  ## prove again and rewrite theory/certificates
+	$(PY) -m theory certify
+
+notebooks: $(VENV)/.dev.stamp  ## make every .ipynb from its .py and execute it
+	$(PY) -m jupytext --to ipynb --update notebooks/*.py && $(PY) -m pytest -q --nbmake notebooks
+
+bench: $(VENV)/.dev.stamp  ## where the time of the suite goes
+	$(PY) -m pytest -q --durations=30
+
+lab: $(VENV)/.dev.stamp  ## JupyterLab with the packages importable; options in LAB, e.g. LAB=--no-browser
+	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks
+
+clean:
+	rm -rf .venv report build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base.stamp: pyproject.toml constraints.txt | $(PY)
+	$(PIP) -e ".[speed]" && touch $@
+
+$(VENV)/.dev.stamp: pyproject.toml constraints.txt | $(PY)
+	$(PIP) -e ".[dev,notebooks,speed]" && touch $@

@@ -1,0 +1,1 @@
+"""Studies: run solvers on targets, measure their errors, store the rows, draw the report."""
