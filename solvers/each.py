@@ -9,6 +9,8 @@ from typing import Any
 
 from solvers.field import Exact, Field, Scalar
 
+Raw = tuple[Scalar, ...]
+
 
 class Each(Field):
     """Tuples of n scalars of the field C, all operations coordinate by coordinate."""
@@ -45,36 +47,40 @@ class Each(Field):
         """What a plan stores: one entry per coordinate."""
         return tuple(self.C.out(v) for v in x.v)
 
-    def _map(self, f: Callable[..., Scalar], *xs: Scalar) -> Scalar:
-        return Scalar(self, tuple(f(*v) for v in zip(*(x.v for x in xs), strict=True)))
+    def _map(self, f: Callable[[Scalar], Scalar], x: Scalar) -> Scalar:
+        return Scalar(self, tuple(f(v) for v in x.v))
 
-    def add(self, a, b):  # type: ignore[override]
+    def add(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Per coordinate."""
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
-    def sub(self, a, b):  # type: ignore[override]
+    def sub(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Per coordinate."""
         return tuple(x - y for x, y in zip(a, b, strict=True))
 
-    def mul(self, a, b):  # type: ignore[override]
+    def mul(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Per coordinate."""
         return tuple(x * y for x, y in zip(a, b, strict=True))
 
-    def div(self, a, b):  # type: ignore[override]
+    def div(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Per coordinate."""
         return tuple(x / y for x, y in zip(a, b, strict=True))
 
-    def neg(self, a):  # type: ignore[override]
+    def neg(self, a: Raw) -> Raw:  # type: ignore[override]
         """Per coordinate."""
         return tuple(-x for x in a)
 
+    def less(self, a: Raw, b: Raw) -> bool:  # type: ignore[override]
+        """Coordinates have no common order."""
+        raise TypeError(f"{a} < {b} was asked; one value per coordinate has no order")
+
     def phi(self, k: int, z: Scalar) -> Scalar:
         """Per coordinate."""
-        return self._map(lambda v: self.C.phi(k, v), z)
+        return Scalar(self, tuple(self.C.phi(k, v) for v in z.v))
 
     def pow(self, x: Scalar, q: Fraction) -> Scalar:
         """Per coordinate."""
-        return self._map(lambda v: self.C.pow(v, q), x)
+        return Scalar(self, tuple(self.C.pow(v, q) for v in x.v))
 
     def exp(self, x: Scalar) -> Scalar:
         """Per coordinate."""

@@ -15,7 +15,7 @@ import operator
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 Exact = int | Fraction
 """What a weight function may write as a constant."""
@@ -31,7 +31,8 @@ class Scalar:
     __slots__ = ("F", "v")
 
     def __init__(self, F: Field, v: Any) -> None:
-        self.F, self.v = F, v
+        self.F = F  # pyright: ignore[reportConstantRedefinition]
+        self.v = v
 
     def __add__(self, o: Scalar | Exact) -> Scalar:
         F, a, b = _pair(self, o)
@@ -77,12 +78,12 @@ class Scalar:
         return bool(a == b)
 
     def __lt__(self, o: Scalar | Exact) -> bool:
-        _, a, b = _pair(self, o)
-        return bool(a < b)
+        F, a, b = _pair(self, o)
+        return bool(F.less(a, b))
 
     def __gt__(self, o: Scalar | Exact) -> bool:
-        _, a, b = _pair(self, o)
-        return bool(a > b)
+        F, a, b = _pair(self, o)
+        return bool(F.less(b, a))
 
     def __le__(self, o: Scalar | Exact) -> bool:
         return not self > o
@@ -112,7 +113,9 @@ def _pair(x: Scalar, y: object) -> tuple[Field, Any, Any]:
             return x.F, x.v, x.F.embed(y)
         if y.F.contains(x.F):
             return y.F, y.F.embed(x), y.v
-    elif isinstance(y, int | Fraction) and not isinstance(y, bool):
+    elif type(y) is int:
+        return x.F, x.v, y if x.F.takes_int else x.F.lift(y).v
+    elif isinstance(y, Fraction):
         return x.F, x.v, x.F.lift(y).v
     raise TypeError(
         f"a scalar of {x.F!r} met {y!r}; int, Fraction and its own scalars are allowed"
@@ -127,15 +130,19 @@ class Field:
     one raises ``TypeError`` or ``AttributeError`` instead of giving a rounded answer.
     """
 
-    digits: int
-    points: int
-    """Gauss-Legendre points of one panel (at most 2 long in lambda)."""
+    takes_int: ClassVar[bool] = False
+    """Whether raw values meet a Python int exactly by themselves."""
 
-    add: ClassVar[Callable[..., Any]] = staticmethod(operator.add)
-    sub: ClassVar[Callable[..., Any]] = staticmethod(operator.sub)
-    mul: ClassVar[Callable[..., Any]] = staticmethod(operator.mul)
-    div: ClassVar[Callable[..., Any]] = staticmethod(operator.truediv)
-    neg: ClassVar[Callable[..., Any]] = staticmethod(operator.neg)
+    digits: int
+    quadrature: int
+    """Digits to which integrals are exact."""
+
+    add: Callable[..., Any] = staticmethod(operator.add)
+    sub: Callable[..., Any] = staticmethod(operator.sub)
+    mul: Callable[..., Any] = staticmethod(operator.mul)
+    div: Callable[..., Any] = staticmethod(operator.truediv)  # pyright: ignore
+    neg: Callable[..., Any] = staticmethod(operator.neg)
+    less: Callable[..., bool] = staticmethod(operator.lt)
 
     @property
     def base(self) -> Field:
@@ -145,6 +152,10 @@ class Field:
     def lift(self, q: Exact) -> Scalar:
         """The scalar equal to an int or Fraction."""
         raise TypeError(f"{self!r} has no lift")
+
+    def vanishes(self, raw: Any) -> bool:
+        """Whether a raw value is zero for good, so that its products may be left out."""
+        return not raw
 
     def approximate(self, raw: Any) -> float:
         """A float near the value: for choosing branches, never for weights."""
@@ -188,7 +199,7 @@ class Field:
             terms = series_terms(self.digits)
             acc = one
             for m in range(k + terms, k, -1):
-                acc = self.add(one, self.mul(z.v, self.div(acc, self.lift(m).v)))
+                acc = self.add(one, self.mul(z.v, self.div(acc, m)))
             return Scalar(self, acc) / math.factorial(k)
         value = self.exp(z)
         for j in range(k):
@@ -200,9 +211,15 @@ class Field:
         return self.exp(self.log(x) * q)
 
     def rule(self, a: Scalar, b: Scalar) -> list[tuple[Scalar, Scalar]]:
-        """Gauss-Legendre nodes and weights of one panel from a to b."""
+        """Gauss-Legendre nodes and weights from a to b, for f analytic within π/2 of the axis.
+
+        Bernstein's ellipse of that half-height has r + √(r²+1), r = π/(b−a), as its radius; n
+        points leave an error of the radius^(−2n).
+        """
         half, mid = (b - a) / 2, (a + b) / 2
-        nodes = legendre(self, self.points)
+        ratio = math.pi / max(2 * abs(float(half)), 1e-9)
+        n = math.ceil(self.quadrature * math.log(10) / (2 * math.asinh(ratio)))
+        nodes = legendre(self, n + n % 2)
         return [(mid + half * x * side, half * w) for x, w in nodes for side in (-1, 1)]
 
     def integral(self, f: Callable[[Scalar], Scalar], a: Scalar, b: Scalar) -> Scalar:
@@ -265,7 +282,7 @@ def series_terms(digits: int) -> int:
     return n
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def legendre(F: Field, n: int) -> tuple[tuple[Scalar, Scalar], ...]:
     """Positive nodes and their weights of the n-point Gauss-Legendre rule on [-1, 1], n even.
 
@@ -273,7 +290,7 @@ def legendre(F: Field, n: int) -> tuple[tuple[Scalar, Scalar], ...]:
     """
     if n % 2:
         raise ValueError(f"n: got {n}; an even number of points is allowed")
-    rule = []
+    rule: list[tuple[Scalar, Scalar]] = []
     for i in range(n // 2):
         x = F.number(math.cos(math.pi * (i + 0.75) / (n + 0.5)))
         slope = F.lift(1)

@@ -16,7 +16,8 @@ class Float64(Field):
     formula has to be rearranged against cancellation.  The 40 digits are ``decimal``'s.
     """
 
-    digits, points = 40, 24
+    digits, quadrature = 40, 25
+    takes_int = True
 
     def __init__(self) -> None:
         self.ctx = Context(prec=self.digits, Emin=-(10**8), Emax=10**8)

@@ -56,9 +56,7 @@ class Form(ABC):
 
     def point(self, schedule: Schedule, F: Field, tau: Scalar) -> Point:
         """The inverse of ``tau``."""
-        if self.clock in ("t", "rho", "lam"):
-            return Point(schedule, F, self.clock, tau)
-        return Point(schedule, F, "lam", F.log(tau) if self.clock == "snr" else -tau)
+        return place(self.clock, schedule, F, tau)
 
     @abstractmethod
     def scale(self, p: Point) -> Scalar:
@@ -98,6 +96,13 @@ def clock(name: str, p: Point) -> Scalar:
     if name == "snr":
         return p.F.exp(p.lam)
     return -p.lam if name == "log_rho" else getattr(p, name)
+
+
+def place(name: str, schedule: Schedule, F: Field, value: Scalar) -> Point:
+    """The point where the named clock has this value."""
+    if name in ("t", "rho", "lam"):
+        return Point(schedule, F, name, value)
+    return Point(schedule, F, "lam", F.log(value) if name == "snr" else -value)
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class KernelForm(Form):
         """K dτ/dλ."""
 
     def moments(self, c: Scalar, start: Point, h: Scalar) -> Moments:
-        """∫ [χ(p)/χ(end)] K θ^{k−1}/(k−1)! dτ over the step, as an integral in λ, divided by c^k h."""
+        """∫ [χ(p)/χ(end)] K θ^{k−1}/(k−1)! dτ over the step, in λ, divided by c^k h."""
         F, end, tau = start.F, self.end(c, start, h), self.tau(start)
         stops = panels(start, end)
         nodes: list[tuple[Scalar, Scalar]] = []
@@ -222,7 +227,7 @@ class NoiseT(KernelForm):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and variances of the data in the eigenbasis of its covariance, one value a coordinate."""
+    """Mean and variances of the data, one value a coordinate (eigenbasis of the covariance)."""
 
     mean: tuple[float, ...]
     variances: tuple[float, ...]

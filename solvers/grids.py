@@ -4,6 +4,9 @@ A grid carries its field: the same call with ``MP(50)`` in place of ``FLOAT64`` 
 nodes to 50 digits.
 """
 
+# pyright: reportUnnecessaryIsInstance=false
+# Nodes and rules come from callers, who may pass anything.
+
 from __future__ import annotations
 
 import difflib
@@ -65,7 +68,7 @@ def checked(grid: Grid, name: str, shown: Sequence[float]) -> Grid:
     s = grid.schedule
     low, high = s.span
     slack = ROUNDING * max(1.0, high if math.isfinite(high) else 1.0)
-    noise = []
+    noise: list[float] = []
     for i, p in enumerate(grid.points):
         if p.silent and i == 0:
             noise.append(-math.inf)
@@ -91,7 +94,8 @@ def checked(grid: Grid, name: str, shown: Sequence[float]) -> Grid:
             )
         if t is None or not (low - slack <= t <= high + slack):
             raise ValueError(
-                f"{name}[{i}]: got {shown[i]!r} (t = {t!r}); nodes with {low} <= t <= {high} are allowed"
+                f"{name}[{i}]: got {shown[i]!r} (t = {t!r});"
+                f" nodes with {low} <= t <= {high} are allowed"
             )
         noise.append(lam)
     for i in range(1, len(noise)):
@@ -103,7 +107,7 @@ def checked(grid: Grid, name: str, shown: Sequence[float]) -> Grid:
     return grid
 
 
-# --- rules: each maps a point to a coordinate in which the nodes are equally spaced ----------------
+# --- rules: each maps a point to a coordinate in which the nodes are equally spaced --------------
 
 Rule = tuple[str, Callable[[Scalar, Field], Scalar], Callable[[Scalar, Field], Scalar]]
 
@@ -124,13 +128,13 @@ def _nsr(end: Point, k: float) -> Rule:
     return "rho", lambda x, F: F.log(x + offset), lambda y, F: F.exp(y) - offset
 
 
-RULES: dict[str, tuple[Callable[..., Rule], dict[str, float]]] = {
-    "t": (lambda end: _same("t"), {}),
-    "t2": (lambda end: _power("t", 2.0), {}),
-    "logsnr": (lambda end: _same("lam"), {}),
-    "rho": (lambda end: _same("rho"), {}),
-    "karras": (lambda end, rho: _power("rho", rho), {"rho": 7.0}),
-    "nsr": (_nsr, {"k": 3.1}),
+RULES: dict[str, tuple[Callable[[Point, Mapping[str, float]], Rule], dict[str, float]]] = {
+    "t": (lambda end, o: _same("t"), {}),
+    "t2": (lambda end, o: _power("t", 2.0), {}),
+    "logsnr": (lambda end, o: _same("lam"), {}),
+    "rho": (lambda end, o: _same("rho"), {}),
+    "karras": (lambda end, o: _power("rho", o["rho"]), {"rho": 7.0}),
+    "nsr": (lambda end, o: _nsr(end, o["k"]), {"k": 3.1}),
 }
 """Uniform in t, √t, λ, ρ, ρ^{1/κ} (EDM's κ = 7), log(ρ + k ρ_end)."""
 
@@ -142,7 +146,8 @@ def rule(
     if name not in RULES:
         near = difflib.get_close_matches(str(name), RULES, n=3, cutoff=0.3)
         raise ValueError(
-            f"grid.name: got {name!r}; nearest: {', '.join(near) or 'none'}; allowed: {', '.join(RULES)}"
+            f"grid.name: got {name!r}; nearest: {', '.join(near) or 'none'};"
+            f" allowed: {', '.join(RULES)}"
         )
     if not isinstance(steps, int) or isinstance(steps, bool) or not 1 <= steps <= 100_000:
         raise ValueError(f"grid.steps: got {steps!r}; an integer from 1 to 100000 is allowed")
@@ -155,7 +160,7 @@ def rule(
         if not real or not math.isfinite(value) or value <= 0:
             raise ValueError(f"grid.{key}: got {value!r}; a positive number is allowed")
     F = start.F
-    clock, up, down = make(end, **{**defaults, **(options or {})})
+    clock, up, down = make(end, {**defaults, **(options or {})})
     if start.silent and clock != "t":
         raise ValueError(f"grid.start: got alpha = 0; rule {name} needs alpha > 0 at the start")
     checked(Grid(start.schedule, F, (start, end)), "grid", [float(start.value), float(end.value)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from solvers.field import Field, Scalar
-from solvers.forms import Form, Moments, clock
+from solvers.forms import Form, Moments, clock, place
 from solvers.method import Weight
 from solvers.point import Point
 
@@ -20,7 +20,7 @@ class GridStep:
     points: tuple[Point, ...]
     taus: tuple[Scalar, ...]
     index: int
-    memo: dict[Any, Moments] = field(default_factory=dict)
+    memo: dict[Any, Moments] = field(default_factory=dict[Any, Moments])
 
     @property
     def F(self) -> Field:
@@ -68,16 +68,10 @@ class GridStep:
         return self.taus[i] if name is None else clock(name, self.points[i])
 
     def at(self, fraction: Weight, clock: str) -> Scalar:
-        """The fraction of the form's clock at which ``clock`` has made this fraction of its way."""
+        """Where in the form's clock ``clock`` has made this fraction of its way."""
         a, b = (self.clock(clock, i) for i in (self.index, self.index + 1))
         value = a + (b - a) * fraction
-        given = {"snr": self.F.log, "log_rho": lambda v: -v}.get(clock)
-        p = Point(
-            self.start.schedule,
-            self.F,
-            "lam" if given else clock,
-            given(value) if given else value,
-        )
+        p = place(clock, self.start.schedule, self.F, value)
         return (self.form.tau(p) - self.taus[self.index]) / self.h
 
 

@@ -31,9 +31,20 @@ class Step(Protocol):
     Fractions c and θ are of the step h in the form's clock; 0 is its start, 1 its end.
     """
 
-    F: Field
-    index: int
-    steps: int
+    @property
+    def F(self) -> Field:
+        """Whose scalars the weights are."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """Of this step, from 0."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Of the whole grid."""
+        ...
 
     def phi(self, k: int, c: Weight = 1) -> Scalar:
         """φ_k(c) of the form."""
@@ -54,7 +65,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One linear combination, u(c) = φ₀(c) u + h [Σ now N_j + Σ past N_{−j} + Σ d h^k N^{(k)}]."""
+    """u(c) = φ₀(c) u + h [Σ now_j N_j + Σ past_j N_{−j} + Σ d_k h^k N^{(k)}]."""
 
     now: tuple[Any, ...] = ()
     """Weights of this step's evaluations N₀, N₁, ..."""
@@ -99,7 +110,7 @@ class Weights:
 
 def lagrange(F: Field, nodes: Sequence[Weight]) -> list[list[Weight]]:
     """Coefficients, constant first, of the polynomials ℓ_j with ℓ_j(x_m) = [j = m]."""
-    bases = []
+    bases: list[list[Weight]] = []
     for j, xj in enumerate(nodes):
         basis: list[Weight] = [F.lift(1)]
         for m, xm in enumerate(nodes):
@@ -112,7 +123,7 @@ def lagrange(F: Field, nodes: Sequence[Weight]) -> list[list[Weight]]:
 
 
 def interpolate(s: Step, c: Weight, nodes: Sequence[Weight]) -> tuple[Scalar, ...]:
-    """Weights of ∫₀ᶜ through the polynomial with N_j at ``nodes``: Σ b_j x_j^k = k! c^{k+1} φ_{k+1}(c).
+    """∫₀ᶜ of the polynomial with N_j at x_j, ``nodes``:  Σ b_j x_j^k = k! c^{k+1} φ_{k+1}(c).
 
     Exact for N polynomial of degree < len(nodes) in the form's clock (Lagrange's basis).
     """
@@ -128,9 +139,9 @@ def interpolate(s: Step, c: Weight, nodes: Sequence[Weight]) -> tuple[Scalar, ..
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table of orders: options, what their source claims, and whether it published them."""
+    """A row of the table of orders: options, their source's claim, whether it published them."""
 
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     claim: int | None = None
     published: bool = True
 
@@ -177,7 +188,11 @@ class Entry:
         """The form that these options select."""
         if self.selector is None:
             return self.forms[""]
-        return self.forms[options.get(self.selector, next(iter(self.forms)))]
+        value = options.get(self.selector, next(iter(self.forms)))
+        if not isinstance(value, str) or value not in self.forms:
+            allowed = " or ".join(repr(name) for name in self.forms)
+            raise ValueError(f"options.{self.selector}: got {value!r}; {allowed} is allowed")
+        return self.forms[value]
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All keyword arguments of the weight function but ``q``; unknown options are refused."""
@@ -257,6 +272,11 @@ def _load() -> None:
 
     for module in pkgutil.iter_modules(solvers.methods.__path__):
         importlib.import_module(f"solvers.methods.{module.name}")
+
+
+def published_by(fn: WeightFunction) -> Entry | None:
+    """The last entry that names this function, if any."""
+    return next((e for e in reversed(_ENTRIES.values()) if e.fn is fn), None)
 
 
 def registry() -> dict[str, Entry]:

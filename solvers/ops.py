@@ -3,6 +3,9 @@
 A number is a float, or a tuple of floats with one entry per coordinate.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A plan holds numbers of any field, and arrays of them.
+
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +21,7 @@ from solvers.schedules import Schedule
 
 @dataclass(frozen=True)
 class Call:
-    """One model call: x = scale u + shift, P = model(kind, x), N = u_weight u + p_weight P + constant."""
+    """x = scale u + shift, P = model(kind, x), N = u_weight u + p_weight P + constant."""
 
     kind: str
     t: Any
@@ -141,7 +144,7 @@ class Plan:
 
     def realize(self, array: Callable[[tuple[Any, ...]], Any]) -> Plan:
         """The plan with every per-coordinate tuple turned into an array of the caller's kind."""
-        return _realize(self, array)
+        return realize(self, array)
 
 
 def plain(value: Any) -> Any:
@@ -162,18 +165,18 @@ def plain(value: Any) -> Any:
 NUMBERS = {"now", "past", "d", "phi0", "force", "deviation", "enter"}
 
 
-def _realize(value: Any, array: Callable[[tuple[Any, ...]], Any], key: str = "") -> Any:
+def realize(value: Any, array: Callable[[tuple[Any, ...]], Any], key: str = "") -> Any:
     """Tuples of numbers become arrays; tuples named in NUMBERS hold one number per place."""
     if isinstance(value, tuple):
         if key in NUMBERS or key == "leave":
             inner = "enter" if key == "leave" else ""
-            return tuple(_realize(v, array, inner) for v in value)
+            return tuple(realize(v, array, inner) for v in value)
         if value and not is_dataclass(value[0]):
             return array(value)
-        return tuple(_realize(v, array) for v in value)
+        return tuple(realize(v, array) for v in value)
     if is_dataclass(value) and not isinstance(value, type | Form | Schedule):
         new = {
-            f.name: _realize(getattr(value, f.name), array, f.name)
+            f.name: realize(getattr(value, f.name), array, f.name)
             for f in fields(value)
             if f.name not in ("model", "options")
         }

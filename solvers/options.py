@@ -1,5 +1,8 @@
 """A method's options: read from its signature, whose annotations say what is allowed."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# An option may be anything until it is checked.
+
 from __future__ import annotations
 
 import inspect
@@ -11,10 +14,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from solvers.field import Scalar
 
-Factor = int | float | Fraction | str | Scalar
+Real = int | Fraction | Scalar
+"""A number, as a weight function gets it: a caller's float becomes an exact scalar before."""
+Factor = Real | str
 """phi1 of a recursive difference: "m3", "m4", .., "inf", "fd" or a number."""
-Real = int | float | Fraction | Scalar
-"""A number, taken exactly."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Option:
 
 def options_of(fn: Callable[..., Any]) -> dict[str, Option]:
     """A weight function's options, from its signature; ``q``, the order parameter, is not one."""
-    hints, out = get_type_hints(fn), {}
+    hints = get_type_hints(fn)
+    out: dict[str, Option] = {}
     for name, parameter in inspect.signature(fn).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY or name == "q":
             continue

@@ -1,5 +1,9 @@
 """method x form x grid -> plan: every weight evaluated in the grid's field and stored by it."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnnecessaryIsInstance=false
+# Options come from callers, weight functions from authors: either may be anything.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -53,6 +57,9 @@ def plan(
     bound = entry.resolve(options)
     if finish not in ("none", "denoise"):
         raise ValueError(f"finish: got {finish!r}; 'none' or 'denoise' is allowed")
+    for key, value in (("lower_order_final", lower_order_final), ("correct_last", correct_last)):
+        if not isinstance(value, bool):
+            raise ValueError(f"options.{key}: got {value!r}; true or false is allowed")
     silent = grid.points[0].silent
     if silent and teleport is not None:
         raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
@@ -62,7 +69,7 @@ def plan(
         begin = GAUSSIAN.with_statistics(_needed(statistics, "teleport"))
     here = teleport or grid.points[first]
     ops: list[Op] = []
-    leave = []
+    leave: list[tuple[Any, Any]] = []
     if teleport is not None:
         ops += [jump(begin, teleport, grid.points[0]), switch(begin, form, grid.points[0], ())]
         leave += [ends(begin, grid.points[0]), ends(form, grid.points[0])]
@@ -99,7 +106,7 @@ class _Builder:
     orders: Sequence[int] | None
     lower_order_final: bool
     correct_last: bool
-    memo: dict[str, Any] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         steps = self.grid.steps
@@ -107,7 +114,8 @@ class _Builder:
         for key, value in self.options.items():
             if isinstance(value, tuple) and len(value) != steps:
                 raise ValueError(
-                    f"options.{key}: got {len(value)} values; one value per step, {steps}, is allowed"
+                    f"options.{key}: got {len(value)} values;"
+                    f" one value per step, {steps}, is allowed"
                 )
         if self.orders is not None:
             if q is None:
@@ -203,8 +211,8 @@ def weights(entry: Entry, s: Any, q: int | None, options: Mapping[str, Any]) -> 
         if abs(float(defect)) > 10.0 ** (12 - s.F.digits) * max(1.0, abs(float(integral))):
             which = "update" if i == len(w.stages) else f"stage {i + 1}"
             raise ValueError(
-                f"weights: got a sum of {float(defect + integral)!r} in the {which} of {entry.name},"
-                f" step {s.index}; c phi_1(c) = {float(integral)!r} is allowed"
+                f"weights: got a sum of {float(defect + integral)!r} in the {which} of"
+                f" {entry.name}, step {s.index}; c phi_1(c) = {float(integral)!r} is allowed"
             )
     return w
 

@@ -15,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from solvers.field import Field, Scalar
@@ -279,14 +279,10 @@ class DDPMDiscrete(_VP):
         """The trained range; beyond it α may exceed 1."""
         return 0.0, float(self.steps - 1)
 
-    @cached_property
-    def _approximate(self) -> list[float]:
-        return [-float(a) for a in _log_alphas(self, FLOAT64)]
-
-    @cached_property
-    def knots(self) -> tuple[float, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    @property
+    def knots(self) -> tuple[float, ...]:
         """λ at the integers."""
-        return tuple(float(self.lam(FLOAT64.lift(n), FLOAT64)) for n in range(self.steps))
+        return _knots(self)
 
     def _piece(self, i: int, F: Field) -> tuple[Scalar, Scalar]:
         table = _log_alphas(self, F.base)
@@ -305,7 +301,7 @@ class DDPMDiscrete(_VP):
     def t_of_lam(self, lam: Scalar, F: Field) -> Scalar:
         """The inverse of the piecewise linear log α."""
         log_alpha = self.log_alpha_of_lam(lam, F)
-        i = bisect_right(self._approximate, -float(log_alpha)) - 1
+        i = bisect_right(_approximate(self), -float(log_alpha)) - 1
         i = min(max(i, 0), self.steps - 2)
         value, slope = self._piece(i, F)
         return i + (log_alpha - value) / slope
@@ -315,11 +311,26 @@ class DDPMDiscrete(_VP):
 def _log_alphas(schedule: DDPMDiscrete, F: Field) -> tuple[Scalar, ...]:
     """½ Σ_{k<=n} log(1−β_k), n = 0..steps−1."""
     low, high = F.number(schedule.beta_start), F.number(schedule.beta_end)
-    total, out = F.lift(0), []
+    total = F.lift(0)
+    out: list[Scalar] = []
     for n in range(schedule.steps):
         total = total + F.log1p(-(low + (high - low) * n / (schedule.steps - 1)))
         out.append(total / 2)
     return tuple(out)
+
+
+@lru_cache(maxsize=16)
+def _approximate(schedule: DDPMDiscrete) -> list[float]:
+    """−log α at the integers, growing, for the search."""
+    return [-float(a) for a in _log_alphas(schedule, FLOAT64)]
+
+
+@lru_cache(maxsize=16)
+def _knots(schedule: DDPMDiscrete) -> tuple[float, ...]:
+    """λ at the integers."""
+    return tuple(
+        float(schedule.lam(FLOAT64.lift(n), FLOAT64)) for n in range(schedule.steps)
+    )
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -340,7 +351,8 @@ def schedule(name: str, **parameters: Any) -> Schedule:
     for key, value in parameters.items():
         if key not in known:
             raise ValueError(
-                f"schedule.{key}: got {value!r}; {name} takes {', '.join(known) or 'no parameters'}"
+                f"schedule.{key}: got {value!r}; {name} takes"
+                f" {', '.join(known) or 'no parameters'}"
             )
     return check_parameters(kind(**parameters))
 

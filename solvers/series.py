@@ -8,6 +8,8 @@ from functools import cache
 
 from solvers.field import Exact, Field, Scalar
 
+Raw = tuple[Scalar, ...]
+
 
 class Series(Field):
     """Σ_{j<=n} a_j ε^j with a_j in the field C; raw values are tuples of C's scalars.
@@ -62,22 +64,22 @@ class Series(Field):
         """A constant."""
         return self.series([self.C.irrational(name, value)])
 
-    def add(self, a, b):  # type: ignore[override]
+    def add(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Term by term."""
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
-    def sub(self, a, b):  # type: ignore[override]
+    def sub(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Term by term."""
         return tuple(x - y for x, y in zip(a, b, strict=True))
 
-    def neg(self, a):  # type: ignore[override]
+    def neg(self, a: Raw) -> Raw:  # type: ignore[override]
         """Term by term."""
         return tuple(-x for x in a)
 
-    def mul(self, a, b):  # type: ignore[override]
+    def mul(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Cauchy product; zero terms cost nothing."""
-        left = [(i, x) for i, x in enumerate(a) if x.v]
-        right = [(j, y) for j, y in enumerate(b) if y.v]
+        left = [(i, x) for i, x in enumerate(a) if not self.C.vanishes(x.v)]
+        right = [(j, y) for j, y in enumerate(b) if not self.C.vanishes(y.v)]
         out = [self.zero] * (self.n + 1)
         for i, x in left:
             for j, y in right:
@@ -86,10 +88,10 @@ class Series(Field):
                 out[i + j] = out[i + j] + x * y
         return tuple(out)
 
-    def div(self, a, b):  # type: ignore[override]
+    def div(self, a: Raw, b: Raw) -> Raw:  # type: ignore[override]
         """Long division; b₀ must be invertible in C."""
         inverse = 1 / b[0]
-        tail = [(j, y) for j, y in enumerate(b) if j and y.v]
+        tail = [(j, y) for j, y in enumerate(b) if j and not self.C.vanishes(y.v)]
         out: list[Scalar] = []
         for k in range(self.n + 1):
             rest = a[k]

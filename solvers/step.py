@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from solvers.forms import Form
 from solvers.method import Row
-from solvers.ops import Advance, Call, Denoise, Plan, Renoise, Switch
+from solvers.ops import Advance, Call, Plan, Renoise, Switch
 from solvers.schedules import Schedule
 from solvers.trajectory import Eval, Trajectory
 
@@ -44,24 +44,24 @@ def combine(
         terms.append((w * power, derivative))
     total: Any = None
     for w, N in terms:
-        if not (isinstance(w, float) and w == 0):
+        if not _is(w, 0):
             total = w * N if total is None else total + w * N
     result = phi0 * u if total is None else phi0 * u + h * total
-    return result if isinstance(force, float) and force == 0 else result + h * force
+    return result if _is(force, 0) else result + h * force
 
 
 def evaluate(model: Model, call: Call, u: Any) -> Any:
     """N at u."""
     P = model.predict(call.kind, _affine(u, call.scale, call.shift), call)
-    N = P if isinstance(call.p_weight, float) and call.p_weight == 1 else call.p_weight * P
-    if not (isinstance(call.u_weight, float) and call.u_weight == 0):
-        N = N + call.u_weight * u
-    return N if isinstance(call.constant, float) and call.constant == 0 else N + call.constant
+    value = P if _is(call.p_weight, 1) else call.p_weight * P
+    if not _is(call.u_weight, 0):
+        value = value + call.u_weight * u
+    return value if _is(call.constant, 0) else value + call.constant
 
 
 def _affine(u: Any, scale: Any, shift: Any) -> Any:
-    scaled = u if isinstance(scale, float) and scale == 1 else scale * u
-    return scaled if isinstance(shift, float) and shift == 0 else scaled + shift
+    scaled = u if _is(scale, 1) else scale * u
+    return scaled if _is(shift, 0) else scaled + shift
 
 
 def step(
@@ -70,7 +70,7 @@ def step(
     u: Any,
     start: Eval | None,
     past: Sequence[Eval],
-    derivatives: Callable[[int], Sequence[Any]],
+    derivatives: Callable[[int, Any], Sequence[Any]],
     xi: Callable[[], Any] | None = None,
 ) -> tuple[Any, list[Eval]]:
     """One step from u: the new state and this step's evaluations (none if the step needs none)."""
@@ -79,24 +79,26 @@ def step(
     evals: list[Eval] = []
     d: Sequence[Any] = ()
     if op.calls:
-        if w.derivatives:
-            N, *d = derivatives(w.derivatives)
-            start = Eval(op.tau, u, N)
+        if w.derivatives:  # at the state where N₀ was taken
+            where = u if start is None else start.u
+            N, *d = derivatives(w.derivatives, where)
+            start = Eval(op.tau, where, N)
         evals.append(start or Eval(op.tau, u, evaluate(model, op.calls[0], u)))
-    noise = xi() if xi and any(not _zero(row.noise) for row in w.rows) else None
+    noise = xi() if xi and any(not _is(row.noise, 0) for row in w.rows) else None
     back = [e.N for e in past]
     v = u
     for i, (row, phi0, force, deviation) in enumerate(rows):
         v = combine(row, phi0, force, h, u, [e.N for e in evals], back, d)
-        if noise is not None and not _zero(row.noise):
+        if noise is not None and not _is(row.noise, 0):
             v = v + row.noise * deviation * noise
         if i < len(w.stages):
             evals.append(Eval(op.tau + row.c * h, v, evaluate(model, op.calls[i + 1], v)))
     return v, evals
 
 
-def _zero(w: Any) -> bool:
-    return isinstance(w, int | float) and w == 0
+def _is(w: Any, value: int) -> bool:
+    """Whether w is this plain number; arrays and other scalars never are."""
+    return isinstance(w, int | float) and w == value
 
 
 def run(
@@ -110,27 +112,28 @@ def run(
 ) -> Trajectory:
     """The plan from x at its first node; ``history`` holds earlier evaluations, newest first.
 
-    ``noise`` draws one standard normal ξ of the state's shape; a plan that needs none never calls it.
+    ``noise`` draws one standard normal ξ of the state's shape, where the plan needs one.
     """
     scale, shift = plan.enter
     u = _leave_inverse(x, scale, shift)
     form, past, carried = plan.form, list(history), None
     nfe = jvp = 0
+    memory = plan.memory
     seen = [x]
     for op, (scale, shift) in zip(plan.ops, plan.leave, strict=True):
         if isinstance(op, Advance):
 
             def derivatives(
-                count: int, op: Advance = op, u: Any = u, form: Form = form
+                count: int, where: Any, op: Advance = op, form: Form = form
             ) -> Sequence[Any]:
-                return model.derivatives(plan.schedule, form, op.tau, u, count)
+                return model.derivatives(plan.schedule, form, op.tau, where, count)
 
             u, evals = step(op, model, u, carried, past, derivatives, noise)
             nfe += len(evals) - (carried is not None)
             jvp += op.weights.derivatives
             carry = op.weights.carry
             carried = evals[carry] if carry is not None else None
-            past = [*evals[:1], *past][: plan.memory]
+            past = [*evals[:1], *past][:memory]
         elif isinstance(op, Switch):
             form, state = op.form, op.state
             u = state.u_weight * u + state.constant
@@ -146,17 +149,17 @@ def run(
                     "noise: got None; this plan draws noise, a source of it is needed"
                 )
             u = op.factor * u + op.offset + op.noise * noise()
-        elif isinstance(op, Denoise):
+        else:
             u, carried = (
                 model.predict("data", _affine(u, op.call.scale, op.call.shift), op.call),
                 None,
             )
             nfe += 1
-        if states:
+        if states and isinstance(op, Advance):
             seen.append(_affine(u, scale, shift))
     return Trajectory(_affine(u, scale, shift), tuple(seen) if states else (), nfe, jvp)
 
 
 def _leave_inverse(x: Any, scale: Any, shift: Any) -> Any:
-    moved = x if isinstance(shift, float) and shift == 0 else x - shift
-    return moved if isinstance(scale, float) and scale == 1 else moved / scale
+    moved = x if _is(shift, 0) else x - shift
+    return moved if _is(scale, 1) else moved / scale

@@ -22,7 +22,7 @@ class Trajectory:
     x: Any
     """x at the last node; with finish="denoise" the data prediction there."""
     states: tuple[Any, ...]
-    """x at every node of the plan, first and last included; empty unless asked for."""
+    """x at every node, first and last included; empty unless asked for."""
     nfe: int
     """Model calls for one sample."""
     jvp: int

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from solvers.field import Exact, Field, Scalar
-from solvers.forms import Form
+from solvers.forms import Form, Prediction
 from solvers.method import Row, Weight, Weights
 from solvers.ops import Advance, Affine, Call, Renoise, Switch
 from solvers.point import Point
@@ -46,8 +46,8 @@ def jump(form: Form, start: Point, end: Point) -> Advance:
     c = F.lift(1)
     empty = Weights(b=Row(c=store(F, c)), consistent=False)
     phi0, force = form.moments(c, start, h)(0), form.force(c, start, h)
-    rows = ((store(F, x),) for x in (phi0, force, F.lift(0)))
-    return Advance(store(F, tau), store(F, h), empty, *rows, ())
+    phi0, force, zero = ((store(F, x),) for x in (phi0, force, F.lift(0)))
+    return Advance(store(F, tau), store(F, h), empty, phi0, force, zero, ())
 
 
 def switch(old: Form, new: Form, p: Point, kept: Sequence[Point]) -> Switch:
@@ -63,9 +63,8 @@ def affine(old: Form, new: Form, p: Point) -> Affine:
 
     def convert(u: Exact, N: Exact) -> tuple[Scalar, Scalar]:
         x = scale * u + shift
-        P = (N - a.constant - a.u_weight * u) / a.p_weight
-        if a.kind != b.kind:
-            P = (x - p.sigma * P) / p.alpha if b.kind == "data" else (x - p.alpha * P) / p.sigma
+        given = (N - a.constant - a.u_weight * u) / a.p_weight
+        P = given if a.kind == b.kind else _other(p, b.kind, x, given)
         v = (x - shift2) / scale2
         return v, b.u_weight * v + b.p_weight * P + b.constant
 
@@ -73,8 +72,13 @@ def affine(old: Form, new: Form, p: Point) -> Affine:
     return Affine(*(store(F, x) for x in (new.tau(p), u1 - u0, u0, n1 - n0, n2 - n0, n0)))
 
 
+def _other(p: Point, kind: Prediction, x: Scalar, P: Scalar) -> Scalar:
+    """The prediction of this kind from the other one, P: x = α D + σ ε."""
+    return (x - p.sigma * P) / p.alpha if kind == "data" else (x - p.alpha * P) / p.sigma
+
+
 def renoise(form: Form, start: Point, to: Point, scale: float = 1.0) -> Renoise:
-    """x/α gains noise until ρ is that of ``to``; ``scale`` multiplies the noise (EDM's S_noise)."""
+    """x/α gains noise until its ρ is that of ``to``; ``scale`` is EDM's S_noise."""
     F = start.F
     deviation = F.sqrt(to.rho * to.rho - start.rho * start.rho) * F.number(scale)
     grow = to.alpha / start.alpha

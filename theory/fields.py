@@ -23,9 +23,11 @@ GUARD = 12
 class _MP(Field):
     """mpmath numbers in a context of their own, so no global precision matters."""
 
+    takes_int = True
+
     def __init__(self, digits: int) -> None:
         self.digits = digits
-        self.points = 2 * round(0.6 * digits + 8)  # 3.4^(-2n) below 10^-digits on panels of 2
+        self.quadrature = digits + GUARD // 2
         self.ctx = mpmath.mp.clone()
         self.ctx.dps = digits + GUARD
 
@@ -37,7 +39,7 @@ class _MP(Field):
 
     def number(self, x: Any) -> Scalar:
         """Also mpmath numbers and decimal strings."""
-        if isinstance(x, str | mpmath.mpf):
+        if isinstance(x, str) or hasattr(x, "_mpf_"):
             return Scalar(self, self.ctx.mpf(x))
         return super().number(x)
 
@@ -134,6 +136,10 @@ class Poly(Field):
         if x.v != 1:
             raise TypeError(f"power {q}: got {x.v}; the exact field takes roots of 1 only")
         return x
+
+    def less(self, a: PolyElement, b: PolyElement) -> bool:  # type: ignore[override]
+        """SymPy would compare monomials."""
+        raise TypeError(f"{a} < {b} was asked; a proof cannot follow a branch")
 
     def approximate(self, raw: Any) -> float:
         """A proof has no floats, so no branch may depend on one."""

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from solvers.field import Exact, Field, Scalar, total
+from solvers.field import Exact, Scalar, total
 from solvers.forms import ConstantForm, Form, GaussianPart, KernelForm, Whitened
 from solvers.method import Row, Weight
 from solvers.series import Series
@@ -233,7 +233,3 @@ def _zero(w: Scalar | Exact) -> bool:
 def symbols_of(kernel: Kernel, nodes: Nodes, n: int) -> list[str]:
     """All symbols of a proof up to h^n."""
     return [*jet_symbols(n), *kernel.symbols, *nodes.symbols(n)]
-
-
-Coefficients = dict[tuple[str, ...], Any]
-Fields = Field

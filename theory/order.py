@@ -16,32 +16,18 @@ from typing import Any
 
 import sympy
 
-from solvers.field import Scalar, total
-from solvers.float64 import FLOAT64, Float64
+from solvers.field import Scalar
+from solvers.float64 import Float64
 from solvers.forms import Form
 from solvers.gridstep import Uniform
 from solvers.method import Entry, Weights
 from solvers.plan import weights
 from theory.fields import ring
 from theory.jets import JetStep, Kernel, Nodes, kernel_of, symbols_of
+from theory.leading import LeadingError, leading_error
 
 HIGHEST = 6
 """Orders are sought up to here."""
-
-
-@dataclass(frozen=True)
-class LeadingError:
-    """Σ coefficient × word: the factor of h^{p+1} in numerical − exact, words in N and its derivatives."""
-
-    power: int
-    terms: tuple[tuple[str, sympy.Expr], ...]
-
-    def __str__(self) -> str:
-        parts = []
-        for word, coefficient in self.terms:
-            text = str(coefficient)
-            parts.append(f"({text}) {word}" if coefficient.is_Add else f"{text} {word}")
-        return f"h^{self.power} [{' + '.join(parts)}]".replace("+ -", "- ")
 
 
 @dataclass(frozen=True)
@@ -58,6 +44,7 @@ class OrderProof:
     """On graded grids."""
     evaluations: int
     memory: int
+    derivatives: int
 
 
 class _Recorder(Float64):
@@ -94,7 +81,8 @@ class _Structure:
 
     memory: int
     evaluations: int
-    carry: int | None
+    derivatives: int
+    carries: bool
     parameters: tuple[str, ...]
     clocks: tuple[str, ...]
 
@@ -110,10 +98,11 @@ def _structure(entry: Entry, q: int | None, options: Mapping[str, Any]) -> _Stru
     w = weights(entry, probe, q, plain)
     evaluations = len(w.stages) + (w.carry is None)
     names = (*free, *sorted(recorder.names))
-    return _Structure(w.memory, evaluations, w.carry, names, tuple(sorted(probe.clocks)))
+    carries = w.carry is not None
+    return _Structure(w.memory, evaluations, w.derivatives, carries, names, tuple(sorted(probe.clocks)))
 
 
-def _jets(
+def over_series(
     entry: Entry,
     q: int | None,
     form: Form | None,
@@ -127,18 +116,20 @@ def _jets(
     nodes = Nodes(graded, s.memory, s.clocks)
     F = ring([*s.parameters, *nodes.parameters()], symbols_of(kernel, nodes, n), n)
     step = JetStep(F, kernel, nodes)
-    bound = {
-        k: F.series([step.symbol(str(v))]) if isinstance(v, sympy.Symbol) else v
-        for k, v in options.items()
-    }
-    fixed = {k: F.number(v) if isinstance(v, float) else v for k, v in bound.items()}
-    return step, entry.fn(step, **({} if q is None else {"q": q}), **fixed)
+
+    def scalar(value: Any) -> Any:
+        if isinstance(value, sympy.Symbol):
+            return F.series([step.symbol(value.name)])
+        return F.number(value) if isinstance(value, float) else value
+
+    own = {k: scalar(v) for k, v in options.items()}
+    return step, entry.fn(step, **({} if q is None else {"q": q}), **own)
 
 
-def _defects(
+def defects(
     step: JetStep, w: Weights, stale: Scalar | None = None
 ) -> tuple[Scalar, Scalar | None]:
-    """Defects of the update and of the carried row; ``stale`` is the error of kept evaluations' states."""
+    """Defects of update and carried row; ``stale``: the error of kept evaluations' states."""
     past = [step.value(step.past(j), stale) for j in range(1, step.nodes.memory + 1)]
     now = [step.value(0, stale)]
     carried = None
@@ -159,8 +150,8 @@ def step_order(
 ) -> tuple[int, Any]:
     """The order of the step of this q, and its defect's leading coefficient (a polynomial)."""
     for n in range(2, HIGHEST + 2):
-        step, w = _jets(entry, q, form, graded, n, options)
-        update, carried = _defects(step, w)
+        step, w = over_series(entry, q, form, graded, n, options)
+        update, carried = defects(step, w)
         order = _leading(update)
         if w.carry is None:
             if order is not None:
@@ -176,11 +167,28 @@ def step_order(
         if reach <= n:
             # ratios tend to 1, so earlier predictions were off by the same leading coefficient
             off = step.h**predicted * carried.v[predicted]
-            update, _ = _defects(step, w, off)
+            update, _ = defects(step, w, off)
             return reach - 1, update.v[reach]
     raise ArithmeticError(
         f"{entry.name}: no defect up to h^{HIGHEST + 1}; the order is above {HIGHEST}"
     )
+
+
+def bound(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All keyword arguments but ``q``; the caller's may be SymPy symbols."""
+    free = {k: v for k, v in options.items() if isinstance(v, sympy.Symbol)}
+    for key, value in free.items():
+        if key not in entry.options:
+            raise ValueError(
+                f"options.{key}: got {value!r}; {entry.name} takes {', '.join(entry.options)}"
+            )
+    return {**entry.resolve({k: v for k, v in options.items() if k not in free}), **free}
+
+
+def local_error(entry: Entry, form: Form | None, n: int, **options: Any) -> Scalar:
+    """Numerical − exact after one step with exact history, a series up to h^n."""
+    error, _ = defects(*over_series(entry, entry.q, form, True, n, bound(entry, options)))
+    return error
 
 
 def prove_order(
@@ -190,19 +198,8 @@ def prove_order(
 
     Options may be SymPy symbols: then the order holds for all but special values of them.
     """
-    where = (
-        None
-        if generic
-        else form or entry.form({k: v for k, v in options.items() if isinstance(v, str)})
-    )
-    own = {k: v for k, v in options.items() if not isinstance(v, sympy.Symbol)}
-    free = {k: v for k, v in options.items() if isinstance(v, sympy.Symbol)}
-    for key, value in free.items():
-        if key not in entry.options:
-            raise ValueError(
-                f"options.{key}: got {value!r}; {entry.name} takes {', '.join(entry.options)}"
-            )
-    resolved = {**entry.resolve(own), **free}
+    where = None if generic else form or entry.form(options)
+    resolved = bound(entry, options)
     q = entry.q
     graded, coefficient = step_order(entry, q, where, True, resolved)
     structure = _structure(entry, q, resolved)
@@ -213,10 +210,55 @@ def prove_order(
         graded,
         any_grid,
         plain_start(entry, q, where, resolved, graded),
-        LeadingError(graded + 1, words(coefficient, kernel_of(where, graded + 1))),
+        leading_error(graded + 1, coefficient, kernel_of(where, graded + 1)),
         structure.evaluations,
         structure.memory,
+        structure.derivatives,
     )
+
+
+@dataclass(frozen=True)
+class StepProof:
+    """One step of order parameter q with exact history."""
+
+    order: int
+    leading: LeadingError
+
+
+def prove_step(
+    entry: Entry,
+    q: int | None,
+    form: Form,
+    *,
+    graded: bool,
+    uncorrected: bool = False,
+    **options: Any,
+) -> StepProof:
+    """The step's order and leading error; on any grid the coefficients hold ratio1, ratio2, .. .
+
+    ``uncorrected``: of the last step of a method that carries an evaluation, which ends with the
+    row that was evaluated and is of one order less (but taken only once).
+    """
+    given = bound(entry, options)
+    if uncorrected and _structure(entry, q, given).carries:
+        for n in range(2, HIGHEST + 2):
+            _, carried = defects(*over_series(entry, q, form, graded, n, given))
+            assert carried is not None
+            power = _leading(carried)
+            if power is not None:
+                error = leading_error(power, carried.v[power], kernel_of(form, power))
+                return StepProof(power - 1, error)
+    order, coefficient = step_order(entry, q, form, graded, given)
+    return StepProof(order, leading_error(order + 1, coefficient, kernel_of(form, order + 1)))
+
+
+def order_at(entry: Entry, n: int, options: Mapping[str, Any]) -> int | None:
+    """The order parameter of step n in a run from a plain start: what n earlier values allow."""
+    if entry.q is None:
+        return None
+    given = bound(entry, options)
+    fits = (r for r in range(1, entry.q + 1) if _structure(entry, r, given).memory <= n)
+    return max(fits)
 
 
 def plain_start(
@@ -230,69 +272,3 @@ def plain_start(
         local, _ = step_order(entry, r, form, True, options)
         order = min(order, local + 1)
     return order
-
-
-NAMES = {"g": "N", "J": "N_u", "H": "N_uu", "Q": "N_uuu"}
-
-
-def words(coefficient: Scalar, kernel: Kernel) -> tuple[tuple[str, sympy.Expr], ...]:
-    """The polynomial grouped by words in N; kernel and grid symbols go to the coefficients.
-
-    J_i here is a derivative of N_y = N_u ξ along the flow; at L ≠ 0 it is rewritten in N_u's.
-    """
-    expression = coefficient.v.as_expr()
-    jets = sorted(
-        (s for s in expression.free_symbols if s.name[0] in NAMES and s.name[1:].isdigit()),
-        key=lambda s: s.name,
-    )
-    expression = expression.subs(_unwhiten(jets, kernel), simultaneous=True)
-    poly = sympy.Poly(expression, *jets) if jets else None
-    if poly is None:
-        return (("1", expression),)
-    out = []
-    for powers, c in poly.terms():
-        letters = [_word(s.name) for s, e in zip(jets, powers, strict=True) for _ in range(e)]
-        out.append(
-            (" ".join(sorted(letters, key=lambda t: (-len(t.split("_")), t))), sympy.factor(c))
-        )
-    return tuple(sorted(out, key=lambda t: (len(t[0].split()), t[0])))
-
-
-def _word(name: str) -> str:
-    """g2 -> N'', J1 -> (N_u)'."""
-    base, i = NAMES[name[0]], int(name[1:])
-    return base + "'" * i if name[0] == "g" or not i else f"({base})" + "'" * i
-
-
-def _unwhiten(jets: list[sympy.Symbol], kernel: Kernel) -> dict[sympy.Symbol, sympy.Expr]:
-    """J_k = Σ binomial(k, i) ξ_{k−i} (N_u)^{(i)}, since ∂/∂y = ξ ∂/∂u; likewise for H with ξ²."""
-    xi = [sympy.Symbol(x) if isinstance(x, str) else sympy.Integer(x) for x in kernel.xi]
-    out = {}
-    for s in jets:
-        order = "gJHQ".index(s.name[0])
-        k = int(s.name[1:])
-        if order == 0 or k == 0:
-            continue
-        series = [sympy.Integer(1)] + [sympy.Integer(0)] * k
-        for _ in range(order):
-            series = [
-                sum(sympy.binomial(m, i) * xi[m - i] * series[i] for i in range(m + 1))
-                for m in range(k + 1)
-            ]
-        out[s] = sum(
-            sympy.binomial(k, i) * series[k - i] * sympy.Symbol(f"{s.name[0]}{i}")
-            for i in range(k + 1)
-        )
-    return out
-
-
-__all__ = [
-    "FLOAT64",
-    "LeadingError",
-    "OrderProof",
-    "plain_start",
-    "prove_order",
-    "step_order",
-    "total",
-    "words",
-]

@@ -24,7 +24,7 @@ def factor(s: Step, phi1: Factor) -> Weight:
         return 1
     if isinstance(phi1, str):
         return sum(Fraction((-1) ** (k - 1), factorial(k)) for k in range(1, int(phi1[1:]) + 1))
-    return phi1  # type: ignore[return-value]
+    return phi1
 
 
 @method
@@ -52,10 +52,11 @@ def scire(
         w = s.phi(2) / (r1 * p)
         return Weights(stages=(first,), b=Row(now=(s.phi(1) - w, w)))
     r2 = r2 if r2 is not None else Fraction(2, 3)
+    one = s.F.lift(1)
     slope = {
-        "published": r2 / (r1 * p),
-        "paper": 2 / (s.F.lift(1) * p),
-        "corrected": r2 * r2 / (r1 * p),
+        "published": one * r2 / (r1 * p),
+        "paper": one * 2 / p,
+        "corrected": one * r2 * r2 / (r1 * p),
     }
     a = s.phi(2, r2) * slope[inner]
     second = Row(now=(s.phi(1, r2) * r2 - a, a), c=r2)
