@@ -1,0 +1,133 @@
+"""The command ``scoreproof``: parse, run, print; bad input is one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from experiments import commands, store
+from experiments.commands import Answer
+
+WHAT = ("methods", "schedules", "grids", "forms", "options")
+FAILURES = (ValueError, ArithmeticError, TypeError, OSError)
+"""What bad input raises; anything else is our mistake and keeps its traceback."""
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours to print."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage."""
+        raise ValueError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        args = parser().parse_args(argv)
+        answer: Answer = args.command(args)
+        if args.json:
+            sys.stdout.write(store.page(answer.value))
+        else:
+            answer.show()
+        sys.stdout.flush()
+        return answer.status
+    except FAILURES as error:
+        if isinstance(error, BrokenPipeError):  # the reader has gone: there is nothing to say
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"scoreproof: {_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("scoreproof: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def parser() -> Parser:
+    """All subcommands."""
+    top = Parser(
+        prog="scoreproof", description="Solvers of the diffusion ODE, proved and measured."
+    )
+    commands_of = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], Answer], text: str) -> Parser:
+        sub = commands_of.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="one JSON value on standard output")
+        sub.set_defaults(command=command)
+        return sub
+
+    p = add("list", commands.list_, "what there is")
+    p.add_argument("what", choices=WHAT, nargs="?", default="methods")
+
+    p = add("prove", commands.prove, "the exact order of one method")
+    _method(p)
+
+    p = add("converge", commands.converge, "errors, slopes and their window for one method")
+    _method(p)
+    _size(p)
+    p.add_argument("--plot", metavar="FILE", help="draw it: .png, .svg or .pdf")
+
+    p = add("orders", commands.orders, "the table: claimed, proved and measured orders")
+    p.add_argument("names", nargs="*", metavar="NAME", help="methods; all by default")
+    _size(p)
+    _workers(p)
+    p.add_argument("--plot", metavar="FILE", help="draw the overview: .png, .svg or .pdf")
+
+    p = add("solve", commands.solve, "run what a JSON object describes, beside the exact solution")
+    p.add_argument("run", nargs="?", metavar="RUN.json", help="one run; - is standard input")
+    p.add_argument("--jsonl", metavar="RUNS", help="one run a line, one result a line")
+    p.add_argument("-o", "--out", metavar="FILE", help="written whole or not at all")
+    p.add_argument("--states", action="store_true", help="the states at all nodes")
+    p.add_argument("--no-exact", action="store_true", help="leave out the exact solution")
+
+    p = add("report", commands.report, "the page with all orders, errors and samples")
+    p.add_argument("--out", default="report", metavar="DIR", help="default: report")
+    p.add_argument("--study", default="digits", metavar="NAME", help="or a TOML file")
+    p.add_argument("--images", metavar="SOURCE", help="digits, fashion, or an IDX file or folder")
+    p.add_argument("--fast", action="store_true", help="a few methods, to try the machinery")
+    _workers(p)
+
+    p = add("certify", commands.certify, "prove and write theory/certificates")
+    p.add_argument("names", nargs="*", metavar="NAME", help="methods; all by default")
+    p.add_argument(
+        "--check", action="store_true", help="only look: status 1 if one is not current"
+    )
+
+    p = add("cite", commands.cite, "BibTeX of methods")
+    p.add_argument("names", nargs="*", metavar="NAME", help="methods or keys; all by default")
+    return top
+
+
+def _method(p: Parser) -> None:
+    p.add_argument("name", metavar="NAME", help="a registered name, or FILE.py:function")
+    p.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    p.add_argument("--form", metavar="FORM", help="another canonical form (list forms)")
+    p.add_argument(
+        "--q", type=_positive, metavar="N", help="order parameter of a FILE.py:function"
+    )
+
+
+def _size(p: Parser) -> None:
+    p.add_argument("--size", choices=("small", "full"), default="small", help="range of steps")
+
+
+def _workers(p: Parser) -> None:
+    p.add_argument(
+        "--workers", type=_positive, default=2, metavar="N", help="processes; default 2"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}; an integer >= 1 is allowed")
+    return int(text)

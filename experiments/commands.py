@@ -1,0 +1,287 @@
+"""What each subcommand of ``scoreproof`` does: arguments in, an ``Answer`` out.
+
+torch and SymPy are imported by the commands that need them: ``list`` and ``cite`` start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from math import log
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from experiments import store
+from experiments.terminal import Tick, bar, say, table
+from solvers.method import Entry, Variant
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One JSON value; how to show it to people; the exit status."""
+
+    value: Any
+    show: Callable[[], None]
+    status: int = 0
+
+
+# --- what there is -------------------------------------------------------------------------------
+
+
+def list_(args: Namespace) -> Answer:
+    """Methods, schedules, grids, forms or options."""
+    from experiments.listing import KINDS
+
+    value = KINDS[args.what]()
+    heads = [k for k in value[0] if k not in ("forms", "certificate")]
+
+    def short(item: Any) -> Any:
+        if isinstance(item, list):
+            names = (v if isinstance(v, str) else f"{v['name']}={v['default']}" for v in item)
+            return ", ".join(names)
+        if isinstance(item, Mapping):
+            return ", ".join(f"{k}={v}" for k, v in item.items())
+        return item
+
+    return Answer(value, lambda: table(heads, [[short(v[k]) for k in heads] for v in value]))
+
+
+def cite(args: Namespace) -> Answer:
+    """BibTeX."""
+    from experiments.references import cite as find
+
+    found = find(args.names)
+    value = [{"key": r.key, "bibtex": r.bibtex} for r in found]
+    return Answer(value, lambda: say("\n\n".join(r.bibtex for r in found)))
+
+
+# --- proofs and measurements ---------------------------------------------------------------------
+
+
+def chosen(args: Namespace) -> tuple[Entry, dict[str, Any]]:
+    """The entry and options that a command line names; ``--form`` moves it to another form."""
+    from experiments.methods import find, form_named
+
+    if ".py:" in args.name:
+        e = find(args.name, form=args.form, q=args.q)
+    else:
+        e = find(args.name, q=args.q)
+        if args.form:
+            forms = MappingProxyType({"": form_named(args.form)})
+            e = replace(e, forms=forms, selector=None, variants=())
+    options = dict(_option(text) for text in args.option)
+    e.resolve(options)
+    return e, options
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; the value is JSON, a fraction p/q, or a word."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ValueError(f"--option: got {text!r}; KEY=VALUE is allowed")
+    if re.fullmatch(r"-?\d+/[1-9]\d*", value):
+        return key, Fraction(value)
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def outside(name: str, call: Callable[[], Any]) -> Any:
+    """The call; whatever a function from a user's file raises becomes one line."""
+    try:
+        return call()
+    except (ValueError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if ".py:" not in name:
+            raise
+        raise ValueError(f"method: {name} fails: {type(error).__name__}: {error}") from error
+
+
+def prove(args: Namespace) -> Answer:
+    """The exact order of one method."""
+    from theory.order import prove_order
+
+    e, options = chosen(args)
+    began = time.perf_counter()
+    with bar(f"prove {e.name}"):
+        proof = outside(args.name, lambda: prove_order(e, **options))
+    known = next((v for v in e.variants if dict(v.options) == options), Variant())
+    value = {
+        "method": e.name,
+        "options": options,
+        "form": e.form(options).name,
+        "claimed": known.claim,
+        "proved": proof.graded,
+        "proved_any_grid": proof.any_grid,
+        "proved_plain_start": proof.plain_start,
+        "leading_error": str(proof.leading),
+        "evals_per_step": proof.evaluations,
+        "seconds": time.perf_counter() - began,
+    }
+    return Answer(value, lambda: table(("", ""), [(k, _text(v)) for k, v in value.items()]))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}={v}" for k, v in value.items()) or "–"
+    return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def converge(args: Namespace) -> Answer:
+    """Errors and slopes of one method."""
+    from experiments import plots
+    from experiments.orders import converge as measure
+    from experiments.style import drawable
+
+    if args.plot:
+        drawable(store.writable(args.plot, "--plot"), "--plot")
+    e, options = chosen(args)
+    with bar(f"converge {e.name}"):
+        row = outside(args.name, lambda: measure(e, options, size=args.size))
+    if args.plot:
+        plots.save(plots.convergence(row), args.plot)
+
+    def show() -> None:
+        for kind, curve in row["curves"].items():
+            slopes = [None, *(log(a[1] / b[1]) / log(a[0] / b[0]) for a, b in pairwise(curve))]
+            lines = [(f"{h:.4g}", f"{x:.4g}", p) for (h, x), p in zip(curve, slopes, strict=True)]
+            table(("step h", "error", "slope"), lines, title=f"\n{kind}")
+        low, high = sorted(row["window"])
+        say(f"\n{e.name}: {row['verdict']}")
+        say(f"measured {row['measured']:.3f} for h from {low:.3g} to {high:.3g}, exact start")
+
+    return Answer(row, show)
+
+
+ORDER_COLUMNS = (
+    "claimed",
+    "proved",
+    "measured",
+    "proved_any_grid",
+    "measured_irregular",
+    "proved_plain_start",
+    "measured_plain_start",
+)
+
+
+def orders(args: Namespace) -> Answer:
+    """The table of orders."""
+    from experiments import plots
+    from experiments.orders import order_rows
+    from experiments.style import drawable
+
+    if args.plot:
+        drawable(store.writable(args.plot, "--plot"), "--plot")
+    names = args.names or None
+    with bar("orders") as tick:
+        rows = order_rows(names=names, size=args.size, workers=args.workers, progress=tick)
+    if args.plot:
+        plots.save(plots.overview(rows), args.plot)
+    lines = [(plots.name_of(r), *(r[k] for k in ORDER_COLUMNS), r["verdict"]) for r in rows]
+    heads = ("solver", *(name.replace("_", "\n") for name in ORDER_COLUMNS), "verdict")
+    return Answer(rows, lambda: table(heads, lines))
+
+
+def certify(args: Namespace) -> Answer:
+    """Prove and write certificates, or look at those that are there."""
+    from theory.certificates import certify as write
+    from theory.certificates import check
+
+    if args.check:
+        bad = check()
+        value = [{"method": name, "certificate": state} for name, state in bad]
+        lines = [f"{name}: {state}" for name, state in bad] or ["all certificates are current"]
+        return Answer(value, lambda: say("\n".join(lines)), status=1 if bad else 0)
+    with bar("certify") as tick:
+        files = [str(path) for path in write(args.names or None, progress=tick)]
+    return Answer(files, lambda: say(f"{len(files)} certificates written"))
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def solve(args: Namespace) -> Answer:
+    """One run, or one run a line."""
+    if (args.run is None) == (args.jsonl is None):
+        raise ValueError(f"RUN: got {args.run!r}; one of RUN.json and --jsonl RUNS is allowed")
+    out = store.writable(args.out, "-o") if args.out else None
+    how = {"states": args.states, "exact": not args.no_exact}
+    return _one(args.run, out, how) if args.run else _many(args.jsonl, out, how)
+
+
+def _one(run: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
+    from experiments.solve import parse, solve
+
+    result = solve(parse(_read(run)), **how)
+    if out is None:
+        return Answer(result, lambda: sys.stdout.write(store.page(result)) and None)
+    with store.replacing(out) as file:
+        file.write(store.page(result))
+    return Answer(result, lambda: say(f"{out}: {result['nfe']} model calls"))
+
+
+def _many(runs: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
+    from experiments.solve import solve_lines
+
+    lines = [line for line in _read(runs).splitlines() if line.strip()]
+    with bar("solve") as tick:
+        results = solve_lines(lines, **how)
+        if out is None:
+            kept = [_counted(r, i, len(lines), tick) for i, r in enumerate(results, 1)]
+            status = 2 if any("error" in r for r in kept) else 0
+            return Answer(kept, lambda: say("\n".join(map(store.line, kept))), status)
+        refused = 0
+        with store.replacing(out) as file:
+            for i, result in enumerate(results, 1):
+                refused += "error" in _counted(result, i, len(lines), tick)
+                file.write(store.line(result) + "\n")
+    value = {"written": str(out), "runs": len(lines), "refused": refused}
+    show = f"{out}: {len(lines)} runs, {refused} refused"
+    return Answer(value, lambda: say(show), status=2 if refused else 0)
+
+
+def _counted(result: dict[str, Any], i: int, total: int, tick: Tick) -> dict[str, Any]:
+    tick(i, total, f"line {i}")
+    return result
+
+
+def _read(name: str) -> str:
+    """A file's text; "-" is standard input."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"RUN: {name} is not UTF-8 text ({error.reason})") from None
+
+
+def report(args: Namespace) -> Answer:
+    """The report."""
+    from experiments.report import FAST
+    from experiments.report import report as write
+    from experiments.study import load
+
+    study = load(args.study)
+    if args.images:
+        label = args.images if "/" not in args.images else Path(args.images).stem
+        study = replace(study, name=label, target=args.images)
+    names: Sequence[str] | None = FAST if args.fast else None
+    if args.fast:
+        study = replace(study, nfe=(5, 10), grids=study.grids[:1], samples=study.sheet.samples)
+    done = write(args.out, study=study, names=names, workers=args.workers, stage=bar)
+    stale = [{"method": name, "certificate": state} for name, state in done.stale]
+    value = {
+        "page": str(done.page),
+        "orders": len(done.orders),
+        "work": len(done.work),
+        "certificates": stale,
+    }
+    return Answer(value, lambda: say(f"{done.page}\n{done.summary}"))

@@ -1,0 +1,157 @@
+"""Problems and runs as JSON, read strictly: every error names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.float64 import FLOAT64
+from solvers.forms import Statistics
+from solvers.grids import CLOCKS, Grid, checked, explicit, laid, rule
+from solvers.point import Point
+from solvers.schedules import ROUNDING, Schedule, schedule
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """The data law: a Gaussian mixture's weights (K,), means (K, D), covariances (K, D, D)."""
+
+    weights: Floats
+    means: Floats
+    covs: Floats
+
+    @property
+    def key(self) -> bytes:
+        """For caches."""
+        return b"".join(a.tobytes() for a in (self.weights, self.means, self.covs))
+
+    def principal(self) -> tuple[Statistics, Floats]:
+        """Mean and variances in the eigenbasis of the law's covariance, and the basis (columns)."""
+        mean = self.weights @ self.means
+        away = self.means - mean
+        cov = np.einsum("k,kij->ij", self.weights, self.covs) + (away.T * self.weights) @ away
+        variances, basis = np.linalg.eigh(cov)
+        inside = basis.T @ mean
+        return Statistics(tuple(map(float, inside)), tuple(map(float, variances.clip(0)))), basis
+
+    def rotated(self, basis: Floats) -> Law:
+        """The law of basisᵀ x₀."""
+        return Law(self.weights, self.means @ basis, basis.T @ self.covs @ basis)
+
+
+def read_law(problem: Any) -> Law:
+    """``{"weights": [..K], "means": [[..D] x K], "covs": [[[D x D]] x K]}``."""
+    known = ("weights", "means", "covs")
+    obj = mapping(problem, "problem", known, required=known)
+    w = array(obj["weights"], "problem.weights", 1)
+    m = array(obj["means"], "problem.means", 2)
+    c = array(obj["covs"], "problem.covs", 3)
+    if m.shape[0] != len(w) or c.shape != (len(w), m.shape[1], m.shape[1]):
+        raise ValueError(
+            f"problem: got weights {w.shape}, means {m.shape}, covs {c.shape};"
+            " (K,), (K, D) and (K, D, D) are allowed"
+        )
+    total = float(w.sum())
+    if (w < 0).any() or abs(total - 1) > ROUNDING:
+        raise ValueError(
+            f"problem.weights: got {shown(obj['weights'])} with sum {total!r};"
+            f" numbers >= 0 whose sum is 1 within {ROUNDING} are allowed"
+        )
+    return Law(w / total, m, c)
+
+
+def read_schedule(value: Any) -> Schedule:
+    """``{"name": "vp_linear", ..parameters}``."""
+    obj = mapping(value, "schedule", None, required=("name",))
+    return schedule(obj["name"], **{k: v for k, v in obj.items() if k != "name"})
+
+
+def read_grid(value: Any, s: Schedule) -> Grid:
+    """Explicit nodes under one of t, rho, lam, sigma; or a rule with steps, start and end."""
+    obj = mapping(value, "grid", None)
+    given = [k for k in (*CLOCKS, "name") if k in obj]
+    if len(given) != 1:
+        raise ValueError(
+            f"grid: got the keys {sorted(obj)}; exactly one of {', '.join(CLOCKS)}, name is allowed"
+        )
+    if given[0] != "name":
+        if len(obj) > 1:
+            raise ValueError(f"grid: got the keys {sorted(obj)}; explicit nodes take no other key")
+        return explicit(s, given[0], obj[given[0]])
+    for key in ("steps", "start", "end"):
+        if key not in obj:
+            raise ValueError(f"grid.{key}: missing; a rule needs steps, start and end")
+    rest = {k: v for k, v in obj.items() if k not in ("name", "steps", "start", "end")}
+    return laid(s, obj["name"], steps=obj["steps"], start=obj["start"], end=obj["end"], **rest)
+
+
+def cut(grid: Grid, spec: Mapping[str, Any], skip: float) -> tuple[Grid, Point | None]:
+    """The grid from ρ = skip on, and the first node of the uncut grid (None if nothing is skipped).
+
+    Explicit nodes above the level are dropped; a rule is laid again with as many steps.
+    """
+    first, last = grid.points[0], grid.points[-1]
+    if first.silent:
+        raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
+    high, low = float(first.rho), float(last.rho)
+    if not low < skip <= high * (1 + 1e-12):
+        raise ValueError(
+            f"teleport.sigma_skip: got {skip!r}; a level in ({low!r}, {high!r}] is allowed"
+        )
+    if skip >= high * (1 - 1e-12):
+        return grid, None
+    level = Point(grid.schedule, FLOAT64, "rho", FLOAT64.number(skip))
+    if "name" in spec:
+        rest = {k: v for k, v in spec.items() if k not in ("name", "steps", "start", "end")}
+        return rule(spec["name"], spec["steps"], level, last, rest), first
+    nodes = (level, *(p for p in grid.points if float(p.rho) < skip * (1 - 1e-12)))
+    return checked(
+        Grid(grid.schedule, FLOAT64, nodes), "grid", [float(p.rho) for p in nodes]
+    ), first
+
+
+def mapping(
+    value: Any, name: str, known: Sequence[str] | None, *, required: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A JSON object with these keys."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{name}: got {shown(value)}; an object is allowed")
+    for key in value if known is not None else ():
+        if key not in (known or ()):
+            raise ValueError(f"{name}: got the key {key!r}; allowed: {', '.join(known or ())}")
+    for key in required:
+        if key not in value:
+            raise ValueError(f"{name}: the key {key!r} is missing; needed: {', '.join(required)}")
+    return value
+
+
+def array(value: Any, name: str, dimensions: int) -> Floats:
+    """A rectangular list of finite numbers."""
+
+    def flat(v: Any, depth: int) -> bool:
+        if depth == 0:
+            return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+        return isinstance(v, list) and bool(v) and all(flat(x, depth - 1) for x in v)
+
+    allowed = (
+        f"{'[' * dimensions}..{']' * dimensions}, a rectangular list of finite numbers, is allowed"
+    )
+    if not flat(value, dimensions):
+        raise ValueError(f"{name}: got {shown(value)}; {allowed}")
+    try:
+        return np.array(value, dtype=np.float64)
+    except ValueError:
+        raise ValueError(f"{name}: got rows of unequal lengths; {allowed}") from None
+
+
+def shown(value: Any) -> str:
+    """A value, short enough for one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

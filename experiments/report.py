@@ -1,0 +1,94 @@
+"""The report: orders, error against work and samples, in one page and two JSON files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments import plots, sections, store, work
+from experiments.orders import order_rows
+from experiments.study import Study, load
+from experiments.terminal import Stage, Tick, silent
+from solvers.method import entry
+from theory.certificates import check, status
+
+Row = dict[str, Any]
+SOURCES = (
+    "solvers",
+    "theory",
+    "gaussian_score",
+    "experiments/measure.py",
+    "experiments/orders.py",
+)
+"""What the rows of orders rest on."""
+FAST = ("ddim", "dpm_solver_2", "dpm_solver_3m", "scire_v1_3", "unipc_2")
+"""Methods of a trial of the machinery."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written."""
+
+    page: Path
+    orders: list[Row]
+    work: list[Row]
+    stale: list[tuple[str, Any]]
+    """Methods whose certificate does not belong to the sources as they are, and why."""
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        short = sum(plots.deviates(row) for row in self.orders)
+        text = (
+            f"{len(self.orders)} solvers proved and measured, {short} below their claim;"
+            f" {len(self.work)} runs on images"
+        )
+        bad = Counter(state for _, state in self.stale)
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(bad.items()))
+        return text + (f"; certificates: {counts} (make certify)" if bad else "")
+
+
+def report(
+    out: str | Path = "report",
+    *,
+    study: Study | None = None,
+    names: Sequence[str] | None = None,
+    workers: int = 2,
+    stage: Stage = silent,
+) -> Report:
+    """Measure what is not stored under ``out``/results yet, then write the page and its rows."""
+    out = Path(out)
+    study = study or load("digits")
+    if names:
+        study = replace(study, methods=tuple(names))
+    out.mkdir(parents=True, exist_ok=True)
+    with stage("orders") as tick:
+        run, orders = orders_of(out / "results", names, workers, tick)
+    with stage("images") as tick:
+        problem, rows = work.run(study, out / "results", workers=workers, progress=tick)
+    result = Report(out / "index.html", orders, rows, check())
+    with stage("page") as tick:
+        html = sections.write(orders, rows, result.stale, study, problem, run, tick)
+    written = {
+        "orders.json": store.page(orders),
+        "work_precision.json": store.page(rows),
+        "index.html": html,
+    }
+    for name, content in written.items():
+        with store.replacing(out / name) as file:
+            file.write(content)
+    return result
+
+
+def orders_of(
+    root: Path, names: Sequence[str] | None, workers: int, tick: Tick
+) -> tuple[store.Run, list[Row]]:
+    """The table of orders; stored rows are kept, but certificates are looked at again."""
+    run = store.open_run(root, "orders", {"names": names, "size": "small"}, SOURCES)
+    if not run.rows():
+        processes = 0 if workers == 1 else workers
+        run.add(order_rows(names=names, workers=processes, progress=tick))
+    return run, [{**row, "certificate": status(entry(row["method"]))} for row in run.rows()]

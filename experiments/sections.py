@@ -1,0 +1,166 @@
+"""What the report's page says: every number in it comes from the rows, the study or the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments import page, plots, store, work
+from experiments.measure import PROBLEM
+from experiments.references import cite
+from experiments.study import Study
+from experiments.terminal import Tick
+
+Row = Mapping[str, Any]
+COMMANDS = """\
+make report              # this page and the two JSON files beside it
+scoreproof list methods  # names, options, claims
+scoreproof prove dpm_solver_3m --option as_published=true
+scoreproof converge dpm_solver_3m --option as_published=true --plot order.svg
+scoreproof orders        # the table
+scoreproof certify       # prove all and rewrite theory/certificates
+"""
+
+
+def write(
+    orders: Sequence[Row],
+    rows: Sequence[Row],
+    stale: Sequence[tuple[str, Any]],
+    study: Study,
+    problem: work.Problem,
+    run: store.Run,
+    tick: Tick,
+) -> str:
+    """The page; a tick for every solver's plot."""
+    names = [plots.name_of(row) for row in orders]
+    curves = []
+    for i, (name, row) in enumerate(zip(names, orders, strict=True), 1):
+        curves.append(plots.inline(plots.convergence(row), f"c{i}", f"Error against step, {name}"))
+        tick(i, len(orders), name)
+    sources = "\n".join(f"- `{r.key}` {r.line}" for r in cite([row["method"] for row in orders]))
+    return page.document(
+        "scoreproof: solvers of the diffusion ODE, proved and measured",
+        [
+            ("What this is", introduction(orders, stale)),
+            ("Orders at a glance", glance(orders)),
+            ("All solvers", solvers(orders, names, curves)),
+            ("Convergence by family", families(orders)),
+            ("Error against work", against_work(study, problem, rows)),
+            ("Samples", samples(study, problem)),
+            ("How each number was made", provenance(study, run)),
+            ("Sources", page.prose(sources)),
+        ],
+    )
+
+
+def introduction(orders: Sequence[Row], stale: Sequence[tuple[str, Any]]) -> str:
+    """Three sentences, and the certificates that are not current."""
+    gaps = [abs(row["measured"] - row["proved"]) for row in orders if row["measured"] is not None]
+    said = page.prose(f"""
+        Each sampler of the diffusion ODE is defined once, as a function that returns the weights
+        of one step. The same function is evaluated over exact series to prove its order, with 50
+        digits to measure it, and in float64 to draw samples. Of
+        {len({row["method"] for row in orders})} methods in {len(orders)} variants,
+        {sum(plots.deviates(row) for row in orders)} variants have a lower order than their source
+        claims, and the largest distance between a measured and a proved order is {max(gaps):.2f}.
+    """)
+    names = ", ".join(f"{name} ({state})" for name, state in stale)
+    warning = f"Certificates that are not current: {names}. `make certify` proves anew."
+    return said + (page.warning(warning) if stale else "")
+
+
+def glance(orders: Sequence[Row]) -> str:
+    """The overview."""
+    caption = (
+        "A bar reaches to the proved order, a ring marks the claimed and a diamond the measured"
+        " one (50 digits, history from the exact flow). No ring: no order is claimed."
+    )
+    described = "Claimed, proved and measured order of every solver"
+    return _both(lambda n: plots.overview(orders, across=n), "o", described, caption)
+
+
+def families(orders: Sequence[Row]) -> str:
+    """Small multiples."""
+    caption = "A straight line of slope p is order p. The table has the plot of each solver."
+    described = "Error against step, by family"
+    return _both(lambda n: plots.family(orders, across=n), "f", described, caption)
+
+
+def _both(draw: Callable[[int], Figure], name: str, described: str, caption: str) -> str:
+    """Two columns for a desk, one for a phone."""
+    return "".join(
+        page.figure(plots.inline(draw(across), f"{name}{across}", described), caption, kind)
+        for across, kind in ((2, "plot wide"), (1, "plot narrow"))
+    )
+
+
+def solvers(orders: Sequence[Row], names: Sequence[str], curves: Sequence[str]) -> str:
+    """The table."""
+    guide = """
+        Measured: the slope at the last doubling of the number of steps, with 50 digits and a
+        history from the exact flow. Warm-up: the same with the usual start of rising order. 1:2
+        grid: steps that alternate in length. A verdict opens the leading error, the plot and the
+        source; a heading sorts.
+    """
+    return page.prose(guide) + page.table(orders, names, curves)
+
+
+def against_work(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:
+    """One plot a grid, and what did not run."""
+    said = page.prose(f"""
+        The target is a mixture of {study.components} Gaussians with full covariances, fitted to
+        {study.target} ({len(problem.basis)} pixels). {study.samples} points are carried from
+        σ/α = {study.rho_start:g} to {study.rho_end:g}. The error is the root mean square over
+        samples and pixels against the exact flow ({problem.source}; its own error:
+        {problem.error:.1e}). Grey: all methods. Named: DDIM, and the best of each family at
+        {study.sheet.nfe} calls or less where it is better. Taylor methods also pay for directional
+        derivatives, and their runs end at {study.work} calls and derivatives.
+    """)
+    refused = [row for row in rows if row["error_rms"] is None]
+    if refused:
+        names = ", ".join(sorted({plots.name_of(row) for row in refused}))
+        said += page.warning(f"{len(refused)} runs overflowed and have no error: {names}.")
+    for grid in study.grids:
+        figure = plots.work(rows, grid.name, at=study.sheet.nfe)
+        svg = plots.inline(figure, f"w-{grid.name}", f"Error against work, grid {grid.name}")
+        options = "".join(f", {key} = {value:g}" for key, value in grid.options.items())
+        caption = f"Grid {grid.name}{options}, schedule {grid.schedule}."
+        said += page.figure(svg, caption, "plot half")
+    return said
+
+
+def samples(study: Study, problem: work.Problem) -> str:
+    """The sheet."""
+    figure = plots.sheet(work.pictures(study, problem))
+    caption = (
+        f"The same start points under each method, grid {study.grids[0].name}; below the images"
+        " their difference from the exact flow, all on one scale (red: too bright)."
+    )
+    return page.figure(plots.inline(figure, "s", "Samples beside the exact flow"), caption, "half")
+
+
+def provenance(study: Study, run: store.Run) -> str:
+    """What each number is, and the command that makes it again."""
+    law, made = PROBLEM.mixture, store.provenance(run.id, {}, {})
+    parts = zip(law.weights, law.means, law.variances, strict=True)
+    mixture = " + ".join(f"{w} N({mean}, {v})" for w, mean, v in parts)
+    clean = {True: "clean", False: "with local changes", None: "no checkout"}[made["clean"]]
+    said = page.prose(f"""
+        - Claimed: what the cited source says. The prover never reads it.
+        - Proved: the power of h at which one step with exact history leaves the exact flow, over
+        exact series (`scoreproof prove NAME`).
+        - Measured: slopes with 50 digits on the mixture {mixture}, schedule
+        {PROBLEM.schedule.name}, σ/α from {PROBLEM.rho_start} to {PROBLEM.rho_end}
+        (`scoreproof converge NAME`).
+        - Error against work: `experiments/studies/{study.name}.toml`, seed {study.seed}. Seconds
+        are those of a run on all samples with one thread.
+        - Any other run: `scoreproof solve RUN.json`.
+    """)
+    source = page.prose(f"""
+        Commit {made["commit"] or "unknown"} ({clean}), Python {made["python"]},
+        {made["platform"]}. Rows with their provenance lie beside this page in
+        `results/orders/{run.id}` and `results/work-{study.name}`.
+    """)
+    return said + page.preformatted(COMMANDS) + source

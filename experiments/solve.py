@@ -1,0 +1,224 @@
+"""``solve``: one JSON object in, the run and its exact error out (the replay format).
+
+The run goes through the registry, a plan and ``solvers.sample``; the exact solution comes from
+``gaussian_score.reference``, which shares no code with them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.methods import find
+from experiments.problems import (
+    Floats,
+    Law,
+    array,
+    cut,
+    mapping,
+    read_grid,
+    read_law,
+    read_schedule,
+    shown,
+)
+from gaussian_score.certificate import skip_level
+from gaussian_score.mixture import GaussianMixture
+from gaussian_score.reference import reference_flow
+from solvers.denoiser import Known
+from solvers.forms import GaussianPart
+from solvers.grids import Grid
+from solvers.method import Entry
+from solvers.plan import plan
+from solvers.point import Point
+from solvers.sample import sample
+
+REQUIRED = ("problem", "schedule", "method", "grid", "x_start")
+KEYS = (*REQUIRED, "options", "teleport", "finish", "dtype", "ems")
+PLAN_OPTIONS = ("orders", "lower_order_final", "correct_last")
+"""Options of the plan, beside those of the weight function."""
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+def solve(run: Any, *, states: bool = False, exact: bool = True) -> dict[str, Any]:
+    """One run; ``ValueError`` with one line that names the key, the value and what is allowed."""
+    obj = mapping(run, "run", KEYS, required=REQUIRED)
+    try:
+        return _solve(obj, states, exact)
+    except (ArithmeticError, TypeError) as error:
+        raise ValueError(f"run: {obj['method']!r} failed: {error}") from error
+
+
+def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
+    law, schedule = read_law(obj["problem"]), read_schedule(obj["schedule"])
+    dtype = obj.get("dtype", "float64")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: got {dtype!r}; {' or '.join(DTYPES)} is allowed")
+    options = dict(mapping(obj.get("options", {}), "options", None))
+    entry = find(_text(obj["method"]), form=options.pop("form", None), q=options.pop("q", None))
+    if "ems" in obj:
+        raise ValueError(f"ems: got {shown(obj['ems'])}; {entry.name} takes no model statistics")
+    grid = read_grid(obj["grid"], schedule)
+    x = array(obj["x_start"], "x_start", 2)
+    if x.shape[1] != law.means.shape[1]:
+        raise ValueError(
+            f"x_start: got {x.shape[1]} coordinates; those of the problem, {law.means.shape[1]}, are allowed"
+        )
+    full, above = grid, None
+    if "teleport" in obj:
+        grid, above = cut(grid, obj["grid"], _level(obj["teleport"], law, grid))
+    statistics, basis = None, np.eye(x.shape[1])
+    if above is not None or isinstance(entry.form(options), GaussianPart):
+        statistics, basis = law.principal()
+        law = law.rotated(basis)
+    mixture = GaussianMixture.full(law.weights, law.means, law.covs).to(dtype=DTYPES[dtype])
+    began = time.perf_counter()
+    p = plan(
+        entry,
+        grid,
+        statistics=statistics,
+        teleport=above,
+        finish=obj.get("finish", "none"),
+        **options,
+    )
+    start = torch.tensor(x @ basis, dtype=DTYPES[dtype])
+    result = sample(p, Known(mixture), start, states=states, state=DTYPES[dtype])
+    seconds = time.perf_counter() - began
+    final = _back(result.x, basis)
+    points = (*((above,) if above else ()), *grid.points)
+    out: dict[str, Any] = {
+        "x_final": final.tolist(),
+        "nfe": result.nfe,
+        "jvp": result.jvp,
+        "nodes": {"t": [float(q.t) for q in points], "lam": [_lam(q) for q in points]},
+        "plan_hash": p.hash,
+        "seconds": seconds,
+    }
+    if above is not None:
+        out["sigma_skip"] = float(grid.points[0].rho)
+    if states:
+        out["states"] = [_back(s, basis).tolist() for s in result.states]
+    if exact:
+        out |= _compare(law, full, x @ basis, basis, final, obj.get("finish", "none"))
+    return out
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"method: got {shown(value)}; a name is allowed")
+    return value
+
+
+def _level(spec: Any, law: Law, grid: Grid) -> float:
+    """σ_skip, given or found from a tolerance in nats."""
+    known = ("sigma_skip", "tolerance")
+    obj = mapping(spec, "teleport", known)
+    if len(obj) != 1:
+        raise ValueError(
+            f"teleport: got the keys {sorted(obj)}; exactly one of {', '.join(known)} is allowed"
+        )
+    key, value = next(iter(obj.items()))
+    number = (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    )
+    if not number or value <= 0:
+        raise ValueError(f"teleport.{key}: got {shown(value)}; a positive number is allowed")
+    if key == "sigma_skip":
+        return float(value)
+    if grid.points[0].silent:
+        raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
+    high, low = (float(grid.points[i].rho) for i in (0, -1))
+    return skip_level(law.weights, law.means, law.covs, value, high, low)
+
+
+def _back(x: torch.Tensor, basis: Floats) -> Floats:
+    return x.to(torch.float64).numpy() @ basis.T
+
+
+def _lam(p: Point) -> float | None:
+    """λ; null where α = 0, since JSON has no infinity."""
+    return None if p.silent else float(p.lam)
+
+
+def _compare(
+    law: Law, grid: Grid, x: Floats, basis: Floats, final: Floats, finish: str
+) -> dict[str, Any]:
+    """The true solution from the same start, its own error estimate, and the run's distance from it.
+
+    With finish="denoise" both are data predictions: the exact one, at the exact last state.
+    """
+    first, last = grid.points[0], grid.points[-1]
+    start, end = ((float(p.alpha), float(p.sigma)) for p in (first, last))
+    key = (law.key, x.tobytes(), x.shape, start, end)
+    true, error = _reference(_Hashed(key, law, x), start, end)
+    if finish == "denoise":
+        mixture = GaussianMixture.full(law.weights, law.means, law.covs)
+        true = mixture.denoise(torch.tensor(true), *end).numpy()
+    true = true @ basis.T
+    miss = final - true
+    return {
+        "exact": true.tolist(),
+        "exact_error": error,
+        "error_rms": float(np.sqrt(np.mean(miss**2))),
+        "error_max": float(np.max(np.abs(miss))),
+    }
+
+
+class _Hashed:
+    """A problem and its starts, equal by value."""
+
+    def __init__(self, key: tuple[Any, ...], law: Law, x: Floats) -> None:
+        self.key, self.law, self.x = key, law, x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashed) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@lru_cache(maxsize=4096)
+def _reference(
+    problem: _Hashed, start: tuple[float, float], end: tuple[float, float]
+) -> tuple[Floats, float]:
+    """Once for each problem, ends and starts of a batch."""
+    law = problem.law
+    r = reference_flow(law.weights, law.means, law.covs, problem.x, start, end)
+    return r.x, float(np.max(r.error))
+
+
+def parse(text: str) -> Any:
+    """Strict JSON: NaN and Infinity are refused."""
+
+    def refuse(token: str) -> Any:
+        raise ValueError(f"json: got {token}; finite numbers are allowed")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"json: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+
+
+def solve_lines(
+    lines: Iterable[str], *, states: bool = False, exact: bool = True
+) -> Iterator[dict[str, Any]]:
+    """One result a line, in order; a refused line gives ``{"error": ".."}`` and the rest still run."""
+    for line in lines:
+        if line.strip():
+            try:
+                yield solve(parse(line), states=states, exact=exact)
+            except ValueError as error:
+                yield {"error": str(error)}
+
+
+def options_of(entry: Entry) -> list[str]:
+    """Everything that ``options`` may hold."""
+    return [*entry.options, *PLAN_OPTIONS]

@@ -1,0 +1,121 @@
+"""Study files: TOML read into frozen values; unknown, missing and mistyped keys are refused."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from solvers.grids import RULES
+from solvers.method import entry
+from solvers.schedules import schedule
+
+STUDIES = Path(__file__).parent / "studies"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A grid rule on a schedule; ``options`` are the rule's own (rho, k)."""
+
+    name: str
+    schedule: str
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        schedule(self.schedule)
+        _check("grids.name", self.name, self.name in RULES, f"one of {', '.join(RULES)}")
+        known = RULES[self.name][1]
+        for key, value in self.options.items():
+            allowed = f"a rule {self.name} with {', '.join(known) or 'no options'}"
+            _check(f"grids.options.{key}", value, key in known, allowed)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Which pictures are shown: these methods on the first grid."""
+
+    methods: tuple[str, ...]
+    nfe: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """Error against work: every published method x grid x number of model calls on one target."""
+
+    name: str
+    target: str
+    components: int
+    floor: float
+    seed: int
+    samples: int
+    rho_start: float
+    rho_end: float
+    nfe: tuple[int, ...]
+    work: int
+    """Largest model calls + directional derivatives of a run that takes derivatives."""
+    grids: tuple[Rule, ...]
+    sheet: Sheet
+    methods: tuple[str, ...] = ()
+    """Names; empty means all."""
+
+    def __post_init__(self) -> None:
+        for name in ("components", "samples", "work"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "an integer >= 1")
+        for name, counts in (("nfe", self.nfe), ("sheet.nfe", (self.sheet.nfe,))):
+            _check(name, counts, all(n >= 1 for n in counts), "integers >= 1")
+        shown = 1 <= self.sheet.samples <= self.samples
+        _check("sheet.samples", self.sheet.samples, shown, f"1 to samples, {self.samples},")
+        ordered = 0 < self.rho_end < self.rho_start
+        _check("rho_end", self.rho_end, ordered, f"0 to rho_start, {self.rho_start},")
+        _check("grids", self.grids, len(self.grids) > 0, "one grid or more")
+        for name in (*self.methods, *self.sheet.methods):
+            entry(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: what a run's id is computed from."""
+        return asdict(self)
+
+
+def load(study: str | Path) -> Study:
+    """The study of this name, or of a TOML file."""
+    file = Path(study) if Path(study).suffix == ".toml" else STUDIES / f"{study}.toml"
+    known = ", ".join(sorted(f.stem for f in STUDIES.glob("*.toml")))
+    _check("study", str(study), file.is_file(), f"{known} or a TOML file")
+    try:
+        return read(Study, tomllib.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:  # TOMLDecodeError is one
+        raise ValueError(f"{file.name}: {error}") from None
+
+
+def read(hint: Any, value: Any, where: str = "") -> Any:
+    """``value`` as the annotated type: a dataclass from a table, a tuple from a list, or as is."""
+    if is_dataclass(hint):
+        _check(where, value, isinstance(value, dict), "a table")
+        hints = get_type_hints(hint)
+        for key in value:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)
+            _check(f"{where}{key}", value[key], key in hints, f"no such key (nearest: {near[0]})")
+        for f in fields(hint):
+            optional = not (f.default is MISSING and f.default_factory is MISSING)
+            _check(f"{where}{f.name}", None, optional or f.name in value, f"a {f.type}")
+        return hint(**{k: read(hints[k], v, f"{where}{k}.") for k, v in value.items()})  # type: ignore[operator]
+    name = where.rstrip(".")
+    if get_origin(hint) is tuple:
+        _check(name, value, isinstance(value, list), "a list")
+        return tuple(read(get_args(hint)[0], v, f"{name}[{i}].") for i, v in enumerate(value))
+    if get_origin(hint) is Mapping:
+        _check(name, value, isinstance(value, dict), "a table")
+        return {k: read(get_args(hint)[1], v, f"{name}.{k}.") for k, v in value.items()}
+    allowed = (int, float) if hint is float else hint
+    good = isinstance(value, allowed) and not isinstance(value, bool)
+    _check(name, value, good, f"a {hint.__name__}")
+    return value
+
+
+def _check(name: str, value: Any, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name.rstrip('.')}: got {value!r}; {allowed} is allowed")

@@ -1,0 +1,228 @@
+r"""Error against work on a mixture fitted to real images: method x grid x number of model calls.
+
+The start points are drawn from the law at ρ_start and carried to ρ_end.  All errors are
+differences of x/α from the exact flow (``gaussian_score.reference``, which shares no code with the
+solvers and states its own error), root mean square over samples and pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.data import fit_mixture, load_images
+from experiments.parallel import unordered
+from experiments.store import open_run
+from experiments.study import Rule, Study
+from gaussian_score.mixture import GaussianMixture
+from gaussian_score.reference import reference_flow
+from solvers.coordinatewise import ARRAYS
+from solvers.denoiser import Known
+from solvers.float64 import FLOAT64
+from solvers.forms import GaussianPart, Statistics
+from solvers.grids import rule
+from solvers.method import entry, rows
+from solvers.ops import Advance, Plan
+from solvers.plan import plan
+from solvers.point import Point
+from solvers.sample import sample
+from solvers.schedules import schedule
+from solvers.trajectory import Trajectory
+
+Floats = np.ndarray
+Progress = Callable[[int, int, str], None]
+SOURCES = ("solvers", "gaussian_score", "experiments/data.py", "experiments/work.py")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method with its options on one grid: a row for each number of model calls."""
+
+    method: str
+    options: Mapping[str, Any]
+    grid: Rule
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The same for the task and for its rows."""
+        return self.method, repr(sorted(self.options.items())), self.grid.name
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The mixture in the eigenbasis of its covariance, so that per-coordinate forms apply.
+
+    ``start`` and ``exact``, (B, D), are x/α in that basis; ``error`` is the reference's own.
+    """
+
+    weights: Floats
+    means: Floats
+    covs: Floats
+    basis: Floats
+    statistics: Statistics
+    start: Floats
+    exact: Floats
+    error: float
+    source: str
+
+    def pixels(self, v: Floats) -> Floats:
+        """(B, side, side) from coordinates in the eigenbasis."""
+        side = math.isqrt(len(self.basis))
+        return (v @ self.basis.T).reshape(-1, side, side)
+
+
+def build(study: Study) -> Problem:
+    """The study's target, start points and exact ends."""
+    fitted = fit_mixture(load_images(study.target), study.components, study.floor, study.seed)
+    shift = fitted.means - fitted.weights @ fitted.means
+    covariance = np.einsum("k,kij->ij", fitted.weights, fitted.covs)
+    covariance += np.einsum("k,ki,kj->ij", fitted.weights, shift, shift)
+    variances, basis = np.linalg.eigh(covariance)
+    means = fitted.means @ basis
+    covs = basis.T @ fitted.covs @ basis
+    covs = (covs + covs.swapaxes(1, 2)) / 2
+    generator = torch.Generator().manual_seed(study.seed)
+    law = GaussianMixture.full(fitted.weights.copy(), means, covs)
+    x0 = law.sample(study.samples, generator=generator)
+    noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
+    start = (x0 + study.rho_start * noise).numpy()
+    levels = (1.0, study.rho_start), (1.0, study.rho_end)
+    reference = reference_flow(fitted.weights, means, covs, start, *levels)
+    return Problem(
+        fitted.weights.copy(),
+        means,
+        covs,
+        basis,
+        Statistics(tuple((fitted.weights @ means).tolist()), tuple(variances.tolist())),
+        start,
+        reference.x,
+        float(reference.error.max()),
+        reference.source,
+    )
+
+
+def tasks(study: Study) -> list[Task]:
+    """Every published row of the registry, or of the study's methods, on every grid."""
+    chosen = set(study.methods)
+    return [
+        Task(e.name, dict(v.options), grid)
+        for e, v in rows()
+        for grid in study.grids
+        if v.published and (not chosen or e.name in chosen)
+    ]
+
+
+def planned(study: Study, problem: Problem, task: Task, steps: int) -> Plan:
+    """The task's plan between the study's two noise levels."""
+    e = entry(task.method)
+    F = ARRAYS if isinstance(e.form(task.options), GaussianPart) else FLOAT64
+    s = schedule(task.grid.schedule)
+    ends = (Point(s, F, "rho", F.number(rho)) for rho in (study.rho_start, study.rho_end))
+    grid = rule(task.grid.name, steps, *ends, options=task.grid.options)
+    return plan(e, grid, statistics=problem.statistics, **task.options)
+
+
+def carry(study: Study, problem: Problem, p: Plan) -> tuple[Floats, Trajectory]:
+    """x/α at ρ_end from the plan's run on all start points."""
+    first, last = (
+        float(Point(p.schedule, FLOAT64, "rho", FLOAT64.number(rho)).alpha)
+        for rho in (study.rho_start, study.rho_end)
+    )
+    law = GaussianMixture.full(problem.weights, problem.means, problem.covs)
+    result = sample(p, Known(law), torch.from_numpy(problem.start) * first)
+    return result.x.numpy() / last, result
+
+
+def cost(p: Plan) -> tuple[int, int]:
+    """Model calls and directional derivatives."""
+    derivatives = sum(op.weights.derivatives for op in p.ops if isinstance(op, Advance))
+    return p.nfe, derivatives
+
+
+def measure(study: Study, problem: Problem, task: Task) -> list[dict[str, Any]]:
+    """The task's rows; a budget that is no multiple of a step's calls is used in part."""
+    calls, derivatives = cost(planned(study, problem, task, 1))
+    counts = sorted({n // calls for n in study.nfe} - {0})
+    if derivatives:
+        counts = [n for n in counts if n * (calls + derivatives) <= study.work]
+    plans = [planned(study, problem, task, n) for n in counts]
+    if plans:
+        carry(study, problem, plans[0])  # the first run loads code: not timed
+    return [_row(study, problem, task, n, p) for n, p in zip(counts, plans, strict=True)]
+
+
+def _row(study: Study, problem: Problem, task: Task, steps: int, p: Plan) -> dict[str, Any]:
+    nfe, jvp = cost(p)
+    start = time.perf_counter()
+    rms = worst = refused = None
+    try:
+        end, _ = carry(study, problem, p)
+        rms = float(np.sqrt(np.mean((end - problem.exact) ** 2)))
+        worst = float(np.abs(problem.pixels(end - problem.exact)).max())
+    except ValueError as error:  # a run that overflows has no error, and the row says so
+        refused = str(error)
+    seconds = time.perf_counter() - start
+    return {
+        "method": task.method,
+        "options": dict(task.options),
+        "family": entry(task.method).family,
+        "target": study.target,
+        "schedule": task.grid.schedule,
+        "grid": task.grid.name,
+        "steps": steps,
+        "nfe": nfe,
+        "jvp": jvp,
+        "error_rms": rms,
+        "error_max": worst,
+        "error_exact": problem.error,
+        "samples": len(problem.start),
+        "seconds": seconds,
+        **({"refused": refused} if refused else {}),
+    }
+
+
+def run(
+    study: Study, root: str | Path, *, workers: int = 2, progress: Progress | None = None
+) -> tuple[Problem, list[dict[str, Any]]]:
+    """All rows in the order of the tasks; rows stored by an earlier run are not computed again."""
+    problem = build(study)
+    stored = open_run(root, f"work-{study.name}", study.to_json(), SOURCES)
+    wanted = tasks(study)
+    done = {_key(row) for row in stored.rows()}
+    missing = [task for task in wanted if task.key not in done]
+    found = unordered(_measure, (study, problem), missing, workers)
+    for i, (task, fresh) in enumerate(found, 1):
+        stored.add(fresh)
+        if progress:
+            progress(len(wanted) - len(missing) + i, len(wanted), task.method)
+    place = {task.key: i for i, task in enumerate(wanted)}
+    return problem, sorted(stored.rows(), key=lambda row: (place[_key(row)], row["nfe"]))
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["method"], repr(sorted(row["options"].items())), row["grid"]
+
+
+def _measure(shared: tuple[Study, Problem], task: Task) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    return measure(*shared, task)
+
+
+def pictures(study: Study, problem: Problem) -> dict[str, Any]:
+    """The sample sheet: exact images and those of a few methods, with their model calls."""
+    shown = study.sheet.samples
+    out: dict[str, Any] = {"exact": problem.pixels(problem.exact)[:shown], "methods": {}}
+    for name in study.sheet.methods:
+        task = Task(name, {}, study.grids[0])
+        calls, _ = cost(planned(study, problem, task, 1))
+        p = planned(study, problem, task, max(1, study.sheet.nfe // calls))
+        end, _ = carry(study, problem, p)
+        out["methods"][name] = {"images": problem.pixels(end)[:shown], "nfe": p.nfe}
+    return out

@@ -1,0 +1,85 @@
+"""Every statement that ``python -m theory identities`` prints holds, and fails once it is spoilt."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from sympy import Rational, Symbol
+
+from solvers.method import entry
+from theory.__main__ import claims
+from theory.local_errors import TABLE
+from theory.recursive_difference import derivative, h, phi, phi1
+
+CLAIMS = claims()
+
+# what spoils each statement: a parameter of its function, set to something wrong
+SPOILT: dict[str, dict[str, Any]] = {
+    # forms
+    "flow_in_rho": {"factor": 1},
+    "forms_follow_from_the_flow": {"spoil": Rational(1, 100)},
+    "phi_are_moments": {"shift": 1},
+    "transfer_undoes_L": {"sign": 1},
+    "force_is_integrated": {"factor": 2},
+    # identities
+    "ddim_in_all_forms": {"factor": 2},
+    "log_rho_ab1_is_2m": {"kind": "midpoint"},
+    "log_rho_ab2_is_3m": {"as_published": True},
+    "solved_unip_is_adams": {"as_published": True},
+    "unip_2_bh2_is_2m": {"variant": "bh1"},
+    "heun_is_dpm_solver_2": {"node": Fraction(1, 2)},
+    "corrected_scire_is_dpm_solver_3": {"inner": "published"},
+    "unipc_variants_are_one": {"as_published": True},
+    "b_cancels": {"power": 2},
+    "dpm_solver_2_at_every_node": {"weights": "midpoint"},
+    "dpm_solver_3_needs_two_thirds": {"node": Fraction(3, 4)},
+    "two_m_on_every_grid": {"name": "dpm_solver_3m"},
+    # recursive difference
+    "recursion_gives_phi": {"sums": lambda j, m: phi(j, m + 1)},
+    "sums_are_related": {"sums": lambda j, m: phi(j, m) * (1 if j == 1 else 2)},
+    "full_identity_holds": {"phi3": phi1 - Rational(1, 3)},
+    "predictor_costs_a_power": {"state_error": h**3},
+    "truncated_is_inconsistent": {"divisor": 1},
+    "other_closures": {"kept": derivative(2)},
+    "exact_for_relaxation": {"limit": Rational(2, 3)},
+    "v1_2_claim_is_true": {"claimed": 2},
+    "v1_3_claim_is_false": {"phi1": "fd"},
+    "error_against_ddim": {"reference": "taylor_2"},
+    "combination_of_fd_and_ddim": {"share": Fraction(1, 2)},
+    "corrected_has_order_3": {"inner": "published"},
+    "no_factor_repairs_v1_3": {"inner": "corrected"},
+    # local errors
+    "local_errors": {"changed": Rational(1, 100)},
+    "best_factor": {"shift": Rational(1, 100)},
+    # trees
+    "scalar_jets_suffice": {"highest": 5},
+    "orders_agree": {"cases": [(entry("rho_kutta3"), {}), (entry("deis_rho_ab1"), {})]},
+    "leading_errors_agree": {"cases": []},
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_it_holds(name: str) -> None:
+    proved = CLAIMS[name]()
+    assert proved.holds, proved.detail
+    assert proved.name == name
+    assert len(proved.claim) > 20
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_control_spoilt_it_fails(name: str) -> None:
+    try:
+        assert not CLAIMS[name](**SPOILT[name]).holds
+    except ValueError as refused:  # a wrong method or option is refused by name
+        assert "got" in str(refused)
+
+
+def test_every_statement_has_a_control() -> None:
+    assert SPOILT.keys() == CLAIMS.keys()
+
+
+def test_the_table_of_scire_is_complete() -> None:
+    assert list(TABLE) == ["V1-2", "V1-3", "V1-3 corrected", "V1-3h"]
+    assert all(Symbol("phi1") in options.values() for _, options, _ in TABLE.values())
