@@ -224,7 +224,7 @@ def _one(run: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
 
     result = solve(parse(_read(run)), **how)
     if out is None:
-        return Answer(result, lambda: sys.stdout.write(store.page(result)) and None)
+        return Answer(result, lambda: print(store.page(result), end=""))
     with store.replacing(out) as file:
         file.write(store.page(result))
     return Answer(result, lambda: say(f"{out}: {result['nfe']} model calls"))

@@ -1,4 +1,4 @@
-"""Methods by name, or out of a file: ``FILE.py:function`` for a solver that is not in the registry."""
+"""Methods by name, or out of a file: ``FILE.py:function`` for one that is not registered."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from solvers.forms import FORMS, NOISE_RHO, Form
-from solvers.method import Entry, entry, published_by, unpublished
+from solvers.method import Entry, WeightFunction, entry, published_by, unpublished
 
 
 def find(name: str, *, form: str | None = None, q: int | None = None) -> Entry:
@@ -28,34 +27,34 @@ def find(name: str, *, form: str | None = None, q: int | None = None) -> Entry:
         return entry(name)
     path, _, function = name.rpartition(":")
     module = _load(Path(path))
-    fn = getattr(module, function, None)
+    fn: Any = getattr(module, function, None)
     if not callable(fn):
         here = [k for k, v in vars(module).items() if hasattr(v, "is_method")]
         near = difflib.get_close_matches(function, here) or here
         raise ValueError(
-            f"method: got {name!r}; {path} defines {', '.join(near) or 'no function marked @method'}"
+            f"method: got {name!r}; {path} defines {', '.join(near) or 'no @method'}"
         )
-    _checked(name, fn)
-    own = published_by(fn)
+    own = published_by(_checked(name, fn))
     if own is not None and form is None and q is None:
         return own
     fixed = {} if q is None else {"q": q}
     if q is None and "q" in inspect.signature(fn).parameters:
         raise ValueError(f"q: got None; {function} takes the order parameter q, --q N is needed")
-    return unpublished(fn, form_named(form) if form else NOISE_RHO, **fixed)
+    return unpublished(_checked(name, fn), form_named(form) if form else NOISE_RHO, **fixed)
 
 
-def _checked(name: str, fn: Callable[..., Any]) -> None:
+def _checked(name: str, fn: Any) -> WeightFunction:
     if not hasattr(fn, "is_method"):
         raise ValueError(f"method: got {name!r}; a function marked @method is allowed")
+    return fn
 
 
 def form_named(name: str) -> Form:
     """The canonical form of this name."""
     if name not in FORMS:
-        near = difflib.get_close_matches(name.upper(), FORMS, n=3, cutoff=0.3)
+        near = ', '.join(difflib.get_close_matches(name.upper(), FORMS, n=3, cutoff=0.3))
         raise ValueError(
-            f"form: got {name!r}; nearest: {', '.join(near) or 'none'}; allowed: {', '.join(FORMS)}"
+            f"form: got {name!r}; nearest: {near or 'none'}; allowed: {', '.join(FORMS)}"
         )
     return FORMS[name]
 

@@ -7,7 +7,7 @@ The three columns have three sources: the registry's claims, ``theory.order`` an
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -171,7 +171,7 @@ def settle(
     return curve
 
 
-def verdict(claim: int | None, proof: OrderProof, found: dict[Kind, OrderEstimate]) -> str:
+def verdict(claim: int | None, proof: OrderProof, found: Mapping[Any, OrderEstimate]) -> str:
     """In words: claim against proof, then start-up, then grids, then any disagreement."""
     if claim is None:
         words = [f"no claim; order {proof.graded}"]

@@ -1,4 +1,4 @@
-"""Problems and runs as JSON, read strictly: every error names the key, the value and what is allowed."""
+"""Problems and runs as JSON, read strictly: errors name the key, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Law:
         return b"".join(a.tobytes() for a in (self.weights, self.means, self.covs))
 
     def principal(self) -> tuple[Statistics, Floats]:
-        """Mean and variances in the eigenbasis of the law's covariance, and the basis (columns)."""
+        """Mean and variances in the eigenbasis of the covariance, and the basis (columns)."""
         mean = self.weights @ self.means
         away = self.means - mean
         cov = np.einsum("k,kij->ij", self.weights, self.covs) + (away.T * self.weights) @ away
@@ -79,7 +79,7 @@ def read_grid(value: Any, s: Schedule) -> Grid:
     given = [k for k in (*CLOCKS, "name") if k in obj]
     if len(given) != 1:
         raise ValueError(
-            f"grid: got the keys {sorted(obj)}; exactly one of {', '.join(CLOCKS)}, name is allowed"
+            f"grid: got the keys {sorted(obj)}; one of {', '.join(CLOCKS)}, name is allowed"
         )
     if given[0] != "name":
         if len(obj) > 1:
@@ -93,7 +93,7 @@ def read_grid(value: Any, s: Schedule) -> Grid:
 
 
 def cut(grid: Grid, spec: Mapping[str, Any], skip: float) -> tuple[Grid, Point | None]:
-    """The grid from ρ = skip on, and the first node of the uncut grid (None if nothing is skipped).
+    """The grid from ρ = skip on, and the uncut grid's first node (None if nothing is skipped).
 
     Explicit nodes above the level are dropped; a rule is laid again with as many steps.
     """

@@ -68,7 +68,7 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
     x = array(obj["x_start"], "x_start", 2)
     if x.shape[1] != law.means.shape[1]:
         raise ValueError(
-            f"x_start: got {x.shape[1]} coordinates; those of the problem, {law.means.shape[1]}, are allowed"
+            f"x_start: got {x.shape[1]} coordinates; the law's {law.means.shape[1]} are allowed"
         )
     full, above = grid, None
     if "teleport" in obj:
@@ -149,7 +149,7 @@ def _lam(p: Point) -> float | None:
 def _compare(
     law: Law, grid: Grid, x: Floats, basis: Floats, final: Floats, finish: str
 ) -> dict[str, Any]:
-    """The true solution from the same start, its own error estimate, and the run's distance from it.
+    """The true solution from the same start, its error estimate, the run's distance from it.
 
     With finish="denoise" both are data predictions: the exact one, at the exact last state.
     """
@@ -210,7 +210,7 @@ def parse(text: str) -> Any:
 def solve_lines(
     lines: Iterable[str], *, states: bool = False, exact: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """One result a line, in order; a refused line gives ``{"error": ".."}`` and the rest still run."""
+    """One result a line, in order; a refused line gives ``{"error": ".."}``, the rest run."""
     for line in lines:
         if line.strip():
             try:

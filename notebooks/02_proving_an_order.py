@@ -89,7 +89,7 @@ promise = [(h, first * (h / coarse) ** claims["scire_v1_3"]) for h, _ in curves[
 display(picture(curves, promise))
 
 # %% [markdown]
-# The full line of `scire_v1_3` should follow the dotted one. It runs beside that of `ddim` instead.
+# The full line of `scire_v1_3` should follow the dotted one; it runs beside that of `ddim`.
 # `scire_v1_3c`, the same stages with corrected weights, falls as it should. Where the lines lie
 # can be measured; why they lie there is what a proof says.
 

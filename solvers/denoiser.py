@@ -114,7 +114,7 @@ class Denoiser(ABC):
             def g(clock: Tensor, state: Tensor) -> tuple[Tensor, ...]:
                 velocity = self._reading(schedule, form, F, clock, state)[1]
                 tangent = (torch.ones_like(clock), velocity)
-                value, slope = torch.func.jvp(f, (clock, state), tangent)
+                value, slope = torch.func.jvp(f, (clock, state), tangent)  # pyright: ignore
                 return (value[0], *slope)
 
             return g
@@ -189,12 +189,12 @@ class Network(Denoiser):
         out = self.net(x.to(dtype), times)
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-            raise ValueError(f"model: got output {got}; the input's shape {tuple(x.shape)} is allowed")
+            raise ValueError(
+                f"model: got output {got}; the input's shape {tuple(x.shape)} is allowed"
+            )
         return self._convert(kind, x, out.to(x.dtype), t, alpha, sigma)
 
-    def _convert(
-        self, kind: str, x: Tensor, y: Tensor, t: Any, alpha: Any, sigma: Any
-    ) -> Tensor:
+    def _convert(self, kind: str, x: Tensor, y: Tensor, t: Any, alpha: Any, sigma: Any) -> Tensor:
         if self.predicts == kind:
             return y
         if self.predicts in ("noise", "score"):
@@ -215,5 +215,7 @@ class Network(Denoiser):
 
         assert self.schedule is not None
         F = TorchField(x)
-        p = Point(self.schedule, F, "t", Scalar(F, torch.as_tensor(t, dtype=x.dtype, device=x.device)))
+        p = Point(
+            self.schedule, F, "t", Scalar(F, torch.as_tensor(t, dtype=x.dtype, device=x.device))
+        )
         return p.rate(self.schedule.alpha).v, p.rate(self.schedule.sigma).v

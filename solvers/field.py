@@ -15,7 +15,7 @@ import operator
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 Exact = int | Fraction
 """What a weight function may write as a constant."""

@@ -56,7 +56,7 @@ def _shown(x: Any) -> str:
 
 @dataclass
 class _Watched:
-    """A model that remembers, on the device, each sample's first evaluation that was not finite."""
+    """A model that notes, on the device, each sample's first evaluation that was not finite."""
 
     model: Denoiser
     first: Tensor
@@ -79,7 +79,7 @@ class _Watched:
         return P
 
     def check(self, x: Tensor, plan: Plan) -> None:
-        """``ValueError`` for the first bad evaluation, or for a state that overflowed by itself."""
+        """``ValueError`` for the first bad evaluation, or a state that overflowed by itself."""
         bad = torch.nonzero(self.first >= 0).flatten().tolist()
         if bad:
             sample = min(bad, key=lambda i: (int(self.first[i]), i))
@@ -91,11 +91,13 @@ class _Watched:
                 " finite predictions are allowed"
             )
         if not bool(torch.isfinite(x).all()):
-            raise ValueError("state: overflowed; start and model values of moderate size are allowed")
+            raise ValueError(
+                "state: overflowed; start and model values of moderate size are allowed"
+            )
 
 
 def steps_of_evaluations(plan: Plan) -> list[int]:
-    """The step in which each model call of a run happens; the final denoising counts as one more."""
+    """The step in which each model call happens; the final denoising counts as one more."""
     out: list[int] = []
     n, carried = -1, False
     for op in plan.ops:

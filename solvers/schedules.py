@@ -328,9 +328,7 @@ def _approximate(schedule: DDPMDiscrete) -> list[float]:
 @lru_cache(maxsize=16)
 def _knots(schedule: DDPMDiscrete) -> tuple[float, ...]:
     """λ at the integers."""
-    return tuple(
-        float(schedule.lam(FLOAT64.lift(n), FLOAT64)) for n in range(schedule.steps)
-    )
+    return tuple(float(schedule.lam(FLOAT64.lift(n), FLOAT64)) for n in range(schedule.steps))
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

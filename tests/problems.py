@@ -1,4 +1,4 @@
-"""One-dimensional mixtures in plain floats, written from their definition: models for many tests."""
+"""One-dimensional mixtures in plain floats, from their definition: models for many tests."""
 
 from __future__ import annotations
 

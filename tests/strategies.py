@@ -80,7 +80,9 @@ def number(low: float, high: float) -> st.SearchStrategy[float]:
 
 SCHEDULES = st.one_of(
     st.builds(
-        lambda a, b: {"name": "vp_linear", "beta_min": a, "beta_max": b}, number(0.05, 1), number(5, 30)
+        lambda a, b: {"name": "vp_linear", "beta_min": a, "beta_max": b},
+        number(0.05, 1),
+        number(5, 30),
     ),
     st.builds(lambda s: {"name": "vp_cosine", "s": s}, number(0.01, 0.05)),
     st.builds(lambda b: {"name": "sub_vp", "beta_max": b}, number(5, 30)),
@@ -111,7 +113,7 @@ def rotations(draw: st.DrawFn, d: int) -> tuple[tuple[float, ...], ...]:
 
 @st.composite
 def cases(draw: st.DrawFn, *, uneven: bool = True, smooth: bool = False) -> Case:
-    """A run of 16 to 40 steps; ``uneven`` steps differ by up to a factor 2 from one to the next."""
+    """A run of 16 to 40 steps; ``uneven`` ones differ by up to a factor 2 from each other."""
     chosen = draw(SCHEDULES.filter(lambda s: not smooth or s["name"] != "ddpm_discrete"))
     n = draw(st.integers(16, 40))
     begin, span = draw(number(-1.2, -0.2)), draw(number(0.8, 2))

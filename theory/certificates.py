@@ -1,7 +1,7 @@
 """Certificates: one JSON per method with what was proved, and a hash of all that it rests on.
 
 The hash covers the method's file, everything it imports from ``solvers``, the step, the plan and
-the prover.  An edit of any of them makes the certificate stale; ``certify`` proves and writes anew.
+the prover.  An edit of any of them makes the certificate stale; ``certify`` writes it anew.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath
 import sympy
@@ -26,7 +27,7 @@ class LeadingError:
     """
 
     power: int
-    terms: tuple[tuple[tuple[str, ...], sympy.Expr], ...]
+    terms: tuple[tuple[tuple[str, ...], Any], ...]
 
     def __str__(self) -> str:
         text = " + ".join(f"{_factor(c)} {spelled(jets)}".strip() for jets, c in self.terms)
@@ -34,8 +35,8 @@ class LeadingError:
 
     def evaluators(
         self, values: Mapping[str, object], digits: int = 50
-    ) -> list[tuple[mpmath.mpf, tuple[str, ...]]]:
-        """(coefficient as a number, jets) of every term; ``values`` are those of free parameters."""
+    ) -> list[tuple[Any, tuple[str, ...]]]:
+        """(coefficient, jets) of every term; ``values`` are those of free parameters."""
         ctx = mpmath.mp.clone()
         ctx.dps = digits
         known = {**{k: f(ctx) for k, f in CONSTANTS.items()}, **values}
@@ -73,7 +74,7 @@ def leading_error(power: int, coefficient: Scalar, kernel: Kernel) -> LeadingErr
 
     The proof's J_i are derivatives of N_y = N_u ξ; at L ≠ 0 they are rewritten in N_u's.
     """
-    expression = coefficient.v.as_expr()
+    expression: Any = coefficient.v.as_expr()
     expression = expression.subs(_unwhiten(_jets(expression), kernel), simultaneous=True)
     jets = _jets(sympy.expand(expression))
     if not jets:
@@ -86,7 +87,7 @@ def leading_error(power: int, coefficient: Scalar, kernel: Kernel) -> LeadingErr
     return LeadingError(power, tuple(sorted(terms, key=lambda t: (len(t[0]), t[0]))))
 
 
-def _jets(expression: sympy.Expr) -> list[sympy.Symbol]:
+def _jets(expression: Any) -> list[Any]:
     found = (s for s in expression.free_symbols if s.name[0] in NAMES and s.name[1:].isdigit())
     return sorted(found, key=lambda s: s.name)
 

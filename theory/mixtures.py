@@ -61,7 +61,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Analytic:
-    """The mixture as a run's model (``solvers.step.Model``); states are scalars of the plan's field."""
+    """The mixture as a run's model (``solvers.step.Model``); states are scalars."""
 
     mixture: Mixture
 
@@ -102,7 +102,7 @@ class Analytic:
         return [N.v[k] * math.factorial(k) for k in range(count + 1)]
 
 
-def flow(mixture: Mixture, v: Any, rho_start: Any, rho_end: Any, digits: int = 50) -> mpmath.mpf:
+def flow(mixture: Mixture, v: Any, rho_start: Any, rho_end: Any, digits: int = 50) -> Any:
     """The exact v at ρ_end of the trajectory through v at ρ_start: F_end(v') = F_start(v).
 
     Newton on the smaller tail, from the affine guess of equal standardised distance.

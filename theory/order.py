@@ -99,7 +99,9 @@ def _structure(entry: Entry, q: int | None, options: Mapping[str, Any]) -> _Stru
     evaluations = len(w.stages) + (w.carry is None)
     names = (*free, *sorted(recorder.names))
     carries = w.carry is not None
-    return _Structure(w.memory, evaluations, w.derivatives, carries, names, tuple(sorted(probe.clocks)))
+    return _Structure(
+        w.memory, evaluations, w.derivatives, carries, names, tuple(sorted(probe.clocks))
+    )
 
 
 def over_series(

@@ -1,7 +1,7 @@
 r"""The global error before a run: the proved leading errors carried along the exact flow.
 
 One step from exact values is off by c(τ_n) h_n^{r+1} + .., c the proved combination of N's
-derivatives (r the order of that step; its coefficient may depend on step ratios).  The flow carries
+derivatives (r the order of that step; coefficients may depend on step ratios).  The flow carries
 an error in v = x/α from ρ to ρ_end by ∂v_end/∂v = p_ρ(v)/p_end(v_end), since it keeps probability:
 
     x_N − x(τ_N) = Σ_n (∂x_N/∂u_n) c(τ_n) h_n^{r_n+1} (1 + O(h)).
@@ -116,8 +116,8 @@ def series_jets(mixture: Mixture, schedule: Schedule, form: Form) -> Jets:
 class Prediction:
     """Predicted x_N − x(τ_N), and the sum of its terms' moduli (nothing cancels there)."""
 
-    error: mpmath.mpf
-    bound: mpmath.mpf
+    error: Any
+    bound: Any
 
 
 @dataclass(frozen=True)

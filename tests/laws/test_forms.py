@@ -144,7 +144,7 @@ def test_statistics_are_asked_for() -> None:
 
 @pytest.mark.parametrize("clock", ["t", "rho", "lam", "snr", "log_rho"])
 def test_fractions_in_another_clock(clock: str) -> None:
-    """``at`` is where the named clock has made its way: ends stay, and the middle is its middle."""
+    """``at`` is where the named clock has made its way: ends stay, the middle is its middle."""
     form, s = FORMS["NOISE_LAMBDA"], schedule("vp_linear")
     points = tuple(Point(s, M, "t", M.number(t)) for t in (0.6, 0.4))
     step = GridStep(form, points, tuple(form.tau(p) for p in points), 0)

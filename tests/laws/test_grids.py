@@ -1,7 +1,8 @@
-"""Rules lay the published nodes; explicit nodes are taken exactly; bad ones are refused by name."""
+"""Rules lay the published nodes; explicit nodes are taken exactly; bad ones are refused."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -101,7 +102,7 @@ def test_rules_keep_their_ends_and_decrease(
     assert grid.steps == steps
     nodes = times(grid)
     assert (nodes[0], nodes[-1]) == (start, end)
-    assert all(a > b for a, b in zip(nodes, nodes[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(nodes))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -129,7 +130,7 @@ def test_rectified_flow_may_start_at_one() -> None:
     assert explicit(FLOW, "t", [1.0, 0.5, 0.1]).points[0].silent
 
 
-# --- bad input ------------------------------------------------------------------------------------
+# --- bad input --------------------------------------------------------------------------------
 
 
 def rule(name: Any, **changes: Any) -> Callable[[], Grid]:

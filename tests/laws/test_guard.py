@@ -71,7 +71,7 @@ def test_scalars_of_different_fields_do_not_mix() -> None:
 
 def test_the_message_says_what_to_write() -> None:
     with pytest.raises(TypeError, match=r"met 0\.1; int, Fraction .*\(write Fraction\(1, 10\)"):
-        FLOAT64.lift(1) + 0.1
+        FLOAT64.lift(1) + 0.1  # pyright: ignore[reportOperatorIssue]
 
 
 @pytest.mark.parametrize("F", [Poly(["r"], ["g"]), ring(["r"], ["g"], 3)], ids=repr)

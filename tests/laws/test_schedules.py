@@ -131,7 +131,7 @@ def test_unnormalised_cosine() -> None:
     assert round(alpha**2, 5) == 0.99984
 
 
-# --- laws on random times -------------------------------------------------------------------------
+# --- laws on random times ----------------------------------------------------------------------
 
 TIMES = {"edm": (1e-3, 1e3), "ddpm_discrete": (0.0, 999.0), "vp_cosine": (1e-3, 0.999)}
 
@@ -209,7 +209,7 @@ def test_control_a_wrong_inverse_is_seen() -> None:
     assert abs(float(wrong.t_of_lam(s.lam(t, FLOAT64), FLOAT64) - t)) > 1e-10
 
 
-# --- bad input ------------------------------------------------------------------------------------
+# --- bad input --------------------------------------------------------------------------------
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("vp_linaer", {}, r"schedule: got 'vp_linaer'; nearest: vp_linear"),

@@ -30,14 +30,14 @@ FUNCTIONS: dict[str, tuple[Callable[[Series, Any], Any], Callable[[Any], Any], s
 }
 
 
-def coefficients(name: str, field: Any = None) -> list[mpmath.mpf]:
+def coefficients(name: str, field: Any = None) -> list[Any]:
     ours, _, at = FUNCTIONS[name]
     C = field or MP(50)
     S = series_over(C, N)
     return [mpmath.mpf(str(c.v)) for c in ours(S, S.variable(C.number(Fraction(at)))).v]
 
 
-def taylor(name: str) -> list[mpmath.mpf]:
+def taylor(name: str) -> list[Any]:
     _, f, at = FUNCTIONS[name]
     with mpmath.workdps(80):
         return mpmath.taylor(f, mpmath.mpf(at), N)

@@ -1,7 +1,7 @@
 """Every coefficient of every method matters: changed by 1% the proved order is lost.
 
 A coefficient is changed alone, which breaks the row's sum, and against its neighbour,
-which keeps it; a stage's place c is changed too, and one that vanishes at h L = 0 becomes 1%.  What
+which keeps it; a stage's place c is changed too, and one that is 0 at h L = 0 becomes 1%.  What
 survives is what the order does not ask for:
 
 * order 1 asks for the sum of the update's weights and for nothing of the stages;

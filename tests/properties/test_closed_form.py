@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,13 @@ from solvers.forms import ConstantForm
 from solvers.method import Entry, entry, rows
 from solvers.plan import plan
 from solvers.sample import sample
+from tests.strategies import WIDE, Case, cases
 from theory.prediction import predict
-from tests.strategies import WIDE, Case, cases, mixtures
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-ROWS = [(e.name, dict(v.options)) for e, v in rows() if isinstance(e.form(v.options), ConstantForm)]
+ROWS = [
+    (e.name, dict(v.options)) for e, v in rows() if isinstance(e.form(v.options), ConstantForm)
+]
 """The leading error is carried along the flow for forms with constant L."""
 
 
