@@ -24,7 +24,7 @@ from solvers.each import Each, each_over
 from solvers.field import Field, Scalar
 from solvers.float64 import FLOAT64
 from solvers.forms import Form, Statistics
-from solvers.grids import Grid, explicit, rule
+from solvers.grids import Grid, explicit
 from solvers.method import Entry
 from solvers.ops import Advance, Plan, realize
 from solvers.plan import bind, memory, plan
@@ -78,12 +78,18 @@ class OrderEstimate:
 
 
 def grid(problem: Problem, steps: int, F: Field, kind: Kind) -> Grid:
-    """Smoothly graded (uniform in ρ^{1/3}: in no form's clock), or alternating."""
+    """Smoothly graded (uniform in ρ^{−1/3}: in no form's clock), or alternating.
+
+    The first steps are the longest in λ, so that what a warm-up loses there is seen early.
+    """
     a, b = (
         Point(problem.schedule, F, "rho", F.lift(r)) for r in (problem.rho_start, problem.rho_end)
     )
     if kind != "irregular":
-        return rule("karras", steps, a, b, {"rho": 3.0})
+        u, v = F.exp(a.lam / 3), F.exp(b.lam / 3)
+        inner = (u + (v - u) * i / steps for i in range(1, steps))
+        nodes = [a.rho, *(1 / (w * w * w) for w in inner), b.rho]
+        return explicit(problem.schedule, "rho", nodes, F=F)
     if steps % 2:
         raise ValueError(f"steps: got {steps}; an even number is allowed on the alternating grid")
     unit = (b.lam - a.lam) * Fraction(2, 3 * steps)

@@ -31,9 +31,7 @@ def find(name: str, *, form: str | None = None, q: int | None = None) -> Entry:
     if not callable(fn):
         here = [k for k, v in vars(module).items() if hasattr(v, "is_method")]
         near = difflib.get_close_matches(function, here) or here
-        raise ValueError(
-            f"method: got {name!r}; {path} defines {', '.join(near) or 'no @method'}"
-        )
+        raise ValueError(f"method: got {name!r}; {path} defines {', '.join(near) or 'no @method'}")
     own = published_by(_checked(name, fn))
     if own is not None and form is None and q is None:
         return own
@@ -52,7 +50,7 @@ def _checked(name: str, fn: Any) -> WeightFunction:
 def form_named(name: str) -> Form:
     """The canonical form of this name."""
     if name not in FORMS:
-        near = ', '.join(difflib.get_close_matches(name.upper(), FORMS, n=3, cutoff=0.3))
+        near = ", ".join(difflib.get_close_matches(name.upper(), FORMS, n=3, cutoff=0.3))
         raise ValueError(
             f"form: got {name!r}; nearest: {near or 'none'}; allowed: {', '.join(FORMS)}"
         )

@@ -6,13 +6,13 @@ The three columns have three sources: the registry's claims, ``theory.order`` an
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from experiments.measure import PROBLEM, Kind, OrderEstimate, errors, estimate
+from experiments.parallel import unordered
+from experiments.store import Run
 from solvers.float64 import FLOAT64
 from solvers.method import Entry, Variant, entry, registry
 from theory.certificates import status
@@ -42,8 +42,18 @@ class Task:
     published: bool
     size: Size
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The same for the task and for its row."""
+        return self.method, repr(sorted(self.options.items()))
+
 
 Progress = Callable[[int, int, str], None]
+
+
+def key(row: Mapping[str, Any]) -> tuple[str, str]:
+    """``Task.key`` of a row."""
+    return row["method"], repr(sorted(row["options"].items()))
 
 
 def tasks(names: Sequence[str] | None, size: Size) -> list[Task]:
@@ -62,30 +72,20 @@ def order_rows(
     size: Size = "small",
     workers: int = 2,
     progress: Progress | None = None,
+    run: Run | None = None,
 ) -> list[dict[str, Any]]:
-    """The table, in the order of the registry.  ``workers`` = 0 stays in this process."""
-    work = tasks(names, size)
-    done: dict[int, dict[str, Any]] = {}
-    for i, result in _results(work, workers):
-        done[i] = result
+    """The table, in the order of the registry; rows that ``run`` holds are not measured again."""
+    wanted = tasks(names, size)
+    done = {key(row): row for row in (run.rows() if run else ())}
+    missing = [task for task in wanted if task.key not in done]
+    slow_first = sorted(missing, key=_cost, reverse=True)
+    for task, fresh in unordered(_row, None, slow_first, workers):
+        done[task.key] = fresh
+        if run:
+            run.add([fresh])
         if progress:
-            progress(len(done), len(work), work[i].method)
-    return [done[i] for i in range(len(work))]
-
-
-def _results(work: list[Task], workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    if workers == 0:
-        yield from ((i, _row(t)) for i, t in enumerate(work))
-        return
-    spawn = multiprocessing.get_context("spawn")  # a forked torch may deadlock
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=one_thread) as pool:
-        slow_first = sorted(range(len(work)), key=lambda i: -_cost(work[i]))
-        futures = {pool.submit(_row, work[i]): i for i in slow_first}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+            progress(len(done), len(wanted), task.method)
+    return [done[task.key] for task in wanted]
 
 
 def _cost(task: Task) -> int:
@@ -93,14 +93,10 @@ def _cost(task: Task) -> int:
     return 2 * task.method.startswith("taylor") + task.method.startswith(("deis_t", "gaussian"))
 
 
-def one_thread() -> None:
-    """Each worker has one core; more threads than cores are slower than none."""
+def _row(shared: None, task: Task) -> dict[str, Any]:
     import torch
 
-    torch.set_num_threads(1)
-
-
-def _row(task: Task) -> dict[str, Any]:
+    torch.set_num_threads(1)  # more threads than cores are slower than none
     variant = Variant(task.options, task.claim, task.published)
     return row(entry(task.method), variant, size=task.size)
 

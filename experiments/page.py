@@ -162,7 +162,8 @@ def table(rows: Sequence[Row], names: Sequence[str], plots: Sequence[str]) -> st
 
 def _body(row: Row, name: str, plot: str) -> str:
     short = row["claimed"] is not None and row["proved"] < row["claimed"]
-    cells = [f'<td data-key="{escape(name)}"><b>{escape(row["method"])}</b>{_options(row)}</td>']
+    solver = f"<b>{_breakable(row['method'])}</b>{_options(row)}"
+    cells = [f'<td data-key="{escape(name)}">{solver}</td>']
     for key in COLUMNS:
         value = row[key]
         shown = "–" if value is None else f"{value:.2f}" if isinstance(value, float) else value
@@ -179,9 +180,14 @@ def _body(row: Row, name: str, plot: str) -> str:
     )
 
 
+def _breakable(name: str) -> str:
+    """A narrow column may break a name after an underscore."""
+    return escape(name).replace("_", "_<wbr>")
+
+
 def _options(row: Row) -> str:
     options = ", ".join(f"{key}={value}" for key, value in row["options"].items())
-    return f' <span class="soft">{escape(options)}</span>' if options else ""
+    return f' <span class="soft">{_breakable(options)}</span>' if options else ""
 
 
 def _details(row: Row) -> str:

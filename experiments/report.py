@@ -88,7 +88,5 @@ def orders_of(
 ) -> tuple[store.Run, list[Row]]:
     """The table of orders; stored rows are kept, but certificates are looked at again."""
     run = store.open_run(root, "orders", {"names": names, "size": "small"}, SOURCES)
-    if not run.rows():
-        processes = 0 if workers == 1 else workers
-        run.add(order_rows(names=names, workers=processes, progress=tick))
-    return run, [{**row, "certificate": status(entry(row["method"]))} for row in run.rows()]
+    rows = order_rows(names=names, workers=workers, progress=tick, run=run)
+    return run, [{**row, "certificate": status(entry(row["method"]))} for row in rows]

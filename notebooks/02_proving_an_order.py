@@ -410,9 +410,9 @@ display(Markdown(f"{systems.claim} (told apart: {systems.detail}.)"))
 # %%
 # The picture: V1-3 runs beside DDIM, not along its claim; the corrected scheme falls as it should.
 assert claims == {"ddim": 1, "scire_v1_2": 1, "scire_v1_3": 2, "scire_v1_3c": 3}
-assert abs(slopes["ddim"] - 1) < 0.02
-assert abs(slopes["scire_v1_3"] - 1) < 0.02
-assert abs(slopes["scire_v1_3c"] - 3) < 0.02
+assert abs(slopes["ddim"] - 1) < 0.1
+assert abs(slopes["scire_v1_3"] - 1) < 0.1
+assert abs(slopes["scire_v1_3c"] - 3) < 0.1
 assert promise[-1][1] < curves["scire_v1_3"][-1][1] / 10
 
 # One function, three fields: the series ends after POWER, the floats are the nearest ones.

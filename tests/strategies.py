@@ -95,7 +95,7 @@ SCHEDULES = st.one_of(
 
 @st.composite
 def mixtures(draw: st.DrawFn) -> Mixture:
-    """One to three components, neither so narrow nor so far apart that 30 steps see nothing."""
+    """One to three components, neither so narrow nor so far apart that 12 steps see nothing."""
     k = draw(st.integers(1, 3))
     raw = [draw(st.integers(1, 5)) for _ in range(k)]
     means = tuple(Fraction(str(draw(number(-1.2, 1.2)))) for _ in range(k))
@@ -113,15 +113,15 @@ def rotations(draw: st.DrawFn, d: int) -> tuple[tuple[float, ...], ...]:
 
 @st.composite
 def cases(draw: st.DrawFn, *, uneven: bool = True, smooth: bool = False) -> Case:
-    """A run of 16 to 40 steps; ``uneven`` ones differ by up to a factor 2 from each other."""
+    """A run of 12 to 24 steps; ``uneven`` ones differ by up to a factor 2 from each other."""
     chosen = draw(SCHEDULES.filter(lambda s: not smooth or s["name"] != "ddpm_discrete"))
-    n = draw(st.integers(16, 40))
-    begin, span = draw(number(-1.2, -0.2)), draw(number(0.8, 2))
+    n = draw(st.integers(12, 24))
+    begin, span = draw(number(-1.2, -0.2)), draw(number(0.6, 1.2))
     steps = [draw(number(0.5, 1)) if uneven else 1.0 for _ in range(n)]
     places = [begin + span * sum(steps[:i]) / sum(steps) for i in range(n + 1)]
-    d = draw(st.integers(1, 3))
+    d = draw(st.integers(1, 2))
     factors = tuple(draw(mixtures()) for _ in range(d))
-    batch = draw(st.integers(1, 3))
+    batch = draw(st.integers(1, 2))
     start = tuple(tuple(draw(number(-3, 3)) for _ in range(d)) for _ in range(batch))
     return Case(chosen, tuple(places), factors, draw(rotations(d)), start)
 

@@ -1,4 +1,4 @@
-"""``python -m theory prove [METHOD ...]`` and ``python -m theory identities [NAME ...]``."""
+"""``python -m theory prove|certify [METHOD ...]`` and ``.. identities [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from solvers.method import Entry, entry, registry
 from theory import forms, identities, local_errors, recursive_difference, trees
+from theory.certificates import certify
 from theory.order import prove_order
 from theory.proved import Claim
 
 MODULES = (forms, identities, recursive_difference, local_errors, trees)
-USAGE = "usage: python -m theory prove|identities [NAME ...]"
+USAGE = "usage: python -m theory prove|identities|certify [NAME ...]"
 
 
 def claims() -> dict[str, Claim]:
@@ -65,7 +66,18 @@ def identify(names: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"prove": prove, "identities": identify}
+def write(names: Sequence[str]) -> int:
+    """Prove again and write the certificates, of all methods where none is named."""
+    written = certify(names or None, progress=lambda i, n, name: print(f"{i + 1}/{n} {name}"))
+    print(f"{len(written)} certificates written")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "prove": prove,
+    "identities": identify,
+    "certify": write,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,24 +1,32 @@
-"""Every method stays within three times its proved leading error of the closed-form trajectory."""
+"""Every method stays within three times its proved leading error of the closed-form trajectory.
+
+A failing example is printed as the JSON that ``scoreproof solve`` takes.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, note
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from gaussian_score.mixture import GaussianMixture
 from gaussian_score.reference import Oracle
 from solvers.denoiser import Known
 from solvers.forms import ConstantForm
-from solvers.method import Entry, entry, rows
+from solvers.method import Entry, Weights, entry, rows
 from solvers.plan import plan
 from solvers.sample import sample
+from tests.conftest import SIZE
 from tests.strategies import WIDE, Case, cases
+from theory.mixtures import Mixture
 from theory.prediction import predict
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -78,6 +86,7 @@ def excess(case: Case, e: Entry, options: dict[str, Any], dtype: str, graded: bo
 
 
 @pytest.mark.parametrize("family", sorted({entry(n).family for n, _ in ROWS}))
+@settings(max_examples=10 * SIZE)
 @given(data=st.data())
 def test_runs_end_within_the_proved_error(family: str, data: st.DataObject) -> None:
     name, options = data.draw(st.sampled_from([r for r in ROWS if entry(r[0]).family == family]))
@@ -87,3 +96,40 @@ def test_runs_end_within_the_proved_error(family: str, data: st.DataObject) -> N
     dtype = data.draw(st.sampled_from(sorted(DTYPES)))
     note(json.dumps(case.json(name, options, dtype)))
     assert excess(case, e, options, dtype, graded=kept) <= 1
+
+
+FIXED = Case(
+    {"name": "vp_linear"},
+    tuple(-0.6 + 0.05 * n for n in range(21)),
+    (
+        Mixture(
+            (Fraction(2, 5), Fraction(3, 5)),
+            (Fraction(-1), Fraction(4, 5)),
+            (Fraction(1, 4), Fraction(1, 2)),
+        ),
+    ),
+    ((1.0,),),
+    ((0.4,), (-0.9,)),
+)
+
+
+def spoilt(e: Entry) -> Entry:
+    """The entry with the first weight of its update half as large again."""
+
+    def changed(*args: Any, **options: Any) -> Weights:
+        w = e.fn(*args, **options)
+        now = (w.b.now[0] + w.b.now[-1] / 2, *w.b.now[1:])
+        return replace(w, b=replace(w.b, now=now), consistent=False)
+
+    return replace(e, fn=functools.wraps(e.fn)(changed))
+
+
+@pytest.mark.parametrize(("name", "options"), ROWS)
+def test_control_a_changed_coefficient_leaves_the_bound(
+    name: str, options: dict[str, Any]
+) -> None:
+    e = entry(name)
+    bound = allowed(FIXED, e, options, "float64", graded=True)
+    exact = truth(FIXED)
+    assert np.max(np.abs(ends(FIXED, e, options, "float64") - exact) / bound) <= 1
+    assert np.max(np.abs(ends(FIXED, spoilt(e), options, "float64") - exact) / bound) > 1
