@@ -1,4 +1,7 @@
-"""The papers whose solvers are here: ``docs/references.bib``, by key or by method."""
+"""The papers whose solvers are here: ``docs/references.bib``, by key or by method.
+
+A method may name its source in words instead of a key; then the words are all there is.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ class Reference:
         authors = " and ".join(people) if len(people) < 3 else f"{people[0]} et al."
         number = self.field("eprint")
         parts = [f"{authors} {self.field('year')}".strip(), self.field("title")]
+        if not any(parts):
+            return ""
         return ", ".join([*parts, f"arXiv {number}"] if number else parts) + "."
 
 
@@ -51,7 +56,7 @@ def cite(names: Sequence[str]) -> list[Reference]:
     """The entries of these methods or keys, each once; of all methods where none is named."""
     known = references()
     keys = [name if name in known else _key(name) for name in names or registry()]
-    return [known[key] for key in dict.fromkeys(keys)]
+    return [known.get(key, Reference(key, f"% {key}")) for key in dict.fromkeys(keys)]
 
 
 def _key(name: str) -> str:

@@ -1,0 +1,91 @@
+"""The pages are true: Python prints what stands below it, commands and links exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.cli import parser
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", RULES, *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^(?: {4}|\$ )?(?:\.venv/bin/)?scoreproof (\w+)([^#\n]*)", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of every fenced block."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def printed(page: Path) -> list[tuple[str, str]]:
+    """(what the Python blocks up to a block of text print, that block), in one namespace."""
+    names: dict[str, object] = {"__name__": "page"}
+    out, pairs = io.StringIO(), []
+    for language, text in blocks(page):
+        if language == "python":
+            with contextlib.redirect_stdout(out):
+                exec(compile(text, page.name, "exec"), names)
+        elif language == "text":
+            pairs.append((out.getvalue(), text))
+            out = io.StringIO()
+    return pairs
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p != RULES], ids=lambda p: p.name)
+def test_python_prints_what_stands_below_it(page: Path) -> None:
+    for found, stated in printed(page):
+        assert found.rstrip() == stated.rstrip()
+
+
+def test_control_a_wrong_output_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint(1)\n```\n```text\n2\n```\n")
+    assert printed(page) == [("1\n", "2\n")]
+    assert sum(language == "text" for p in PAGES for language, _ in blocks(p)) >= 10
+
+
+def test_the_worked_solver_is_one_file(tmp_path: Path) -> None:
+    """CONTRIBUTING's file, put into a copy of the packages: listed, proved and measured there."""
+    for package in ("solvers", "theory", "gaussian_score", "experiments", "docs"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    ((_, code),) = [b for b in blocks(RULES) if b[0] == "python"]
+    (tmp_path / "solvers" / "methods" / "ralston.py").write_text(code, encoding="utf-8")
+
+    def scoreproof(*arguments: str) -> Any:
+        command = [sys.executable, "-m", "experiments", *arguments, "--json"]
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True)
+        return json.loads(run.stdout)
+
+    (row,) = scoreproof("orders", "ralston_3", "--workers", "1")
+    assert (row["claimed"], row["proved"], row["proved_any_grid"]) == (3, 3, 3)
+    assert abs(row["measured"] - 3) < 0.1
+    assert row["certificate"] == "missing"
+    assert "ralston_3" in {m["name"] for m in scoreproof("list", "methods")}
+    assert "Ralston 1962" in str(scoreproof("cite", "ralston_3"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    for name, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
+        words = rest.split()
+        assert parser().parse_args([name, *words]).command, (name, rest)
