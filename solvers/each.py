@@ -94,6 +94,30 @@ class Each(Field):
         """Per coordinate."""
         return self._map(self.C.sqrt, x)
 
+    def expm1(self, x: Scalar) -> Scalar:
+        """Per coordinate."""
+        return self._map(self.C.expm1, x)
+
+    def log1p(self, x: Scalar) -> Scalar:
+        """Per coordinate."""
+        return self._map(self.C.log1p, x)
+
+    def cos(self, x: Scalar) -> Scalar:
+        """Per coordinate."""
+        return self._map(self.C.cos, x)
+
+    def sin(self, x: Scalar) -> Scalar:
+        """Per coordinate."""
+        return self._map(self.C.sin, x)
+
+    def acos(self, x: Scalar) -> Scalar:
+        """Per coordinate."""
+        return self._map(self.C.acos, x)
+
+    def asinh(self, x: Scalar) -> Scalar:
+        """Per coordinate."""
+        return self._map(self.C.asinh, x)
+
     def __repr__(self) -> str:
         return f"Each({self.C!r}, {self.n})"
 
@@ -107,4 +131,14 @@ def each_over(C: Field, n: int) -> Each:
 @singledispatch
 def vector(F: Field, values: Sequence[float | Exact]) -> Scalar:
     """One number a coordinate, as a scalar that F's own scalars may meet."""
+    if isinstance(F, Each):
+        return F.collect([F.C.number(v) for v in values])
+    terms: Field | None = getattr(F, "C", None)
+    if terms is not None and _has_coordinates(terms):  # a series whose terms are coordinates
+        return Scalar(F, F.embed(vector(terms, values)))
     return each_over(F, len(values)).collect([F.number(v) for v in values])
+
+
+def _has_coordinates(F: Field) -> bool:
+    inner: Field | None = getattr(F, "C", None)
+    return isinstance(F, Each) or (inner is not None and _has_coordinates(inner))

@@ -142,9 +142,11 @@ class Plan:
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def realize(self, array: Callable[[tuple[Any, ...]], Any]) -> Plan:
-        """The plan with every per-coordinate tuple turned into an array of the caller's kind."""
-        return realize(self, array)
+    def realize(
+        self, array: Callable[[tuple[Any, ...]], Any], number: Callable[[float], Any] | None = None
+    ) -> Plan:
+        """The plan in the caller's arithmetic: per-coordinate tuples, and floats if asked."""
+        return realize(self, array, number)
 
 
 def plain(value: Any) -> Any:
@@ -165,18 +167,25 @@ def plain(value: Any) -> Any:
 NUMBERS = {"now", "past", "d", "phi0", "force", "deviation", "enter"}
 
 
-def realize(value: Any, array: Callable[[tuple[Any, ...]], Any], key: str = "") -> Any:
+def realize(
+    value: Any,
+    array: Callable[[tuple[Any, ...]], Any],
+    number: Callable[[float], Any] | None = None,
+    key: str = "",
+) -> Any:
     """Tuples of numbers become arrays; tuples named in NUMBERS hold one number per place."""
+    if isinstance(value, float):
+        return number(value) if number else value
     if isinstance(value, tuple):
         if key in NUMBERS or key == "leave":
             inner = "enter" if key == "leave" else ""
-            return tuple(realize(v, array, inner) for v in value)
+            return tuple(realize(v, array, number, inner) for v in value)
         if value and not is_dataclass(value[0]):
             return array(value)
-        return tuple(realize(v, array) for v in value)
+        return tuple(realize(v, array, number) for v in value)
     if is_dataclass(value) and not isinstance(value, type | Form | Schedule):
         new = {
-            f.name: realize(getattr(value, f.name), array, f.name)
+            f.name: realize(getattr(value, f.name), array, number, f.name)
             for f in fields(value)
             if f.name not in ("model", "options")
         }

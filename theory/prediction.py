@@ -161,7 +161,8 @@ def predict(
     """For the run from x at the grid's first node, in digits of the grid's field.
 
     ``graded`` takes the coefficients at equal steps; otherwise at the grid's own step ratios.
-    ``start``: the full order in every step, or the warm-up of rising order.
+    ``start``: the full order in every step, or the warm-up of rising order; with the latter, a
+    method that carries a predicted value loses more by its first predictors than is summed here.
     """
     options = dict(options or {})
     form = form or entry.form(options)
