@@ -178,6 +178,8 @@ class Network(Denoiser):
         allowed = ("noise", "data", "v", "velocity", "score")
         if self.predicts not in allowed:
             raise ValueError(f"predicts: got {self.predicts!r}; {', '.join(allowed)} are allowed")
+        if self.schedule is not None and not isinstance(self.schedule, Schedule):  # pyright: ignore
+            raise ValueError(f"schedule: got {self.schedule!r}; a Schedule is allowed")
         if self.predicts == "velocity" and self.schedule is None:
             raise ValueError("schedule: got None; a velocity prediction needs the schedule")
 
@@ -192,12 +194,22 @@ class Network(Denoiser):
             raise ValueError(
                 f"model: got output {got}; the input's shape {tuple(x.shape)} is allowed"
             )
+        if not out.is_floating_point() or out.device != x.device:
+            raise ValueError(
+                f"model: got output of {out.dtype} on {out.device};"
+                f" a floating dtype on {x.device} is allowed"
+            )
         return self._convert(kind, x, out.to(x.dtype), t, alpha, sigma)
 
     def _convert(self, kind: str, x: Tensor, y: Tensor, t: Any, alpha: Any, sigma: Any) -> Tensor:
         if self.predicts == kind:
             return y
         if self.predicts in ("noise", "score"):
+            if kind == "data" and not isinstance(alpha, Tensor) and alpha == 0:
+                raise ValueError(
+                    f"predicts: got {self.predicts!r} at alpha = 0;"
+                    " data, v or velocity is allowed there"
+                )
             noise = y if self.predicts == "noise" else -sigma * y
             return noise if kind == "noise" else (x - sigma * noise) / alpha
         if self.predicts == "data":

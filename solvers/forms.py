@@ -232,6 +232,17 @@ class Statistics:
     mean: tuple[float, ...]
     variances: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        m, v = self.mean, self.variances
+        if len(m) != len(v) or not m or not all(map(math.isfinite, m)):
+            raise ValueError(
+                f"statistics: got mean {m!r} and variances {v!r};"
+                " one finite number of each a coordinate is allowed"
+            )
+        for i, x in enumerate(v):
+            if not (math.isfinite(x) and x >= 0):
+                raise ValueError(f"statistics.variances[{i}]: got {x!r}; a number >= 0 is allowed")
+
 
 @dataclass(frozen=True)
 class GaussianPart(Form):

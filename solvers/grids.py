@@ -160,10 +160,10 @@ def rule(
         if not real or not math.isfinite(value) or value <= 0:
             raise ValueError(f"grid.{key}: got {value!r}; a positive number is allowed")
     F = start.F
+    checked(Grid(start.schedule, F, (start, end)), "grid", [float(start.value), float(end.value)])
     clock, up, down = make(end, {**defaults, **(options or {})})
     if start.silent and clock != "t":
         raise ValueError(f"grid.start: got alpha = 0; rule {name} needs alpha > 0 at the start")
-    checked(Grid(start.schedule, F, (start, end)), "grid", [float(start.value), float(end.value)])
     if name in ("t2",) and float(end.t) < 0:
         raise ValueError(f"grid.end: got {float(end.t)!r}; t >= 0 is allowed")
     a, b = (up(getattr(p, clock), F) for p in (start, end))

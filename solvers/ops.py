@@ -107,16 +107,33 @@ class Plan:
     ops: tuple[Op, ...]
 
     @property
-    def nfe(self) -> int:
-        """Model calls for one sample."""
-        count, carried = 0, False
+    def evaluations(self) -> tuple[int, ...]:
+        """The step of each model call; the final denoising counts as one more step."""
+        out: list[int] = []
+        n, carried = -1, False
         for op in self.ops:
             if isinstance(op, Advance):
-                count += max(len(op.calls) - carried, 0)
+                n += 1
+                out += [n] * max(len(op.calls) - carried, 0)
                 carried = op.weights.carry is not None
-            elif isinstance(op, Denoise):
-                count += 1
-        return count
+                continue
+            carried = False
+            if isinstance(op, Denoise):
+                out.append(n + 1)
+        return tuple(out)
+
+    @property
+    def nfe(self) -> int:
+        """Model calls for one sample."""
+        return len(self.evaluations)
+
+    @property
+    def coordinates(self) -> int | None:
+        """How many a state must have on its last axis; None if any number will do."""
+        steps = (op for op in self.ops if isinstance(op, Advance))
+        inner = (v for op in steps for v in (*op.phi0, *op.force))
+        ends = (v for pair in (self.enter, *self.leave) for v in pair)
+        return next((len(v) for v in (*inner, *ends) if isinstance(v, tuple)), None)
 
     @property
     def memory(self) -> int:

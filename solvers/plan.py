@@ -60,11 +60,14 @@ def plan(
     for key, value in (("lower_order_final", lower_order_final), ("correct_last", correct_last)):
         if not isinstance(value, bool):
             raise ValueError(f"options.{key}: got {value!r}; true or false is allowed")
+    if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < grid.steps:
+        raise ValueError(f"first: got {first!r}; an integer 0..{grid.steps - 1} is allowed")
     silent = grid.points[0].silent
     if silent and teleport is not None:
         raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
     builder = _Builder(entry, grid, bound, orders, lower_order_final, correct_last)
-    begin = VELOCITY_T if silent else form
+    launched = silent and first == 0
+    begin = VELOCITY_T if launched else form
     if teleport is not None:
         begin = GAUSSIAN.with_statistics(_needed(statistics, "teleport"))
     here = teleport or grid.points[first]
@@ -73,7 +76,7 @@ def plan(
     if teleport is not None:
         ops += [jump(begin, teleport, grid.points[0]), switch(begin, form, grid.points[0], ())]
         leave += [ends(begin, grid.points[0]), ends(form, grid.points[0])]
-    if silent and first == 0:
+    if launched:
         ops += [builder.launch(begin), switch(begin, form, grid.points[1], ())]
         leave += [ends(begin, grid.points[1]), ends(form, grid.points[1])]
     for n in range(max(first, int(silent)), grid.steps):
@@ -138,7 +141,8 @@ class _Builder:
 
     def _memory(self, q: int | None) -> int:
         one = {k: v[0] if isinstance(v, tuple) else v for k, v in self.options.items()}
-        bound = {k: bind(FLOAT64, v) for k, v in one.items()}
+        rough = {k: float(v) if isinstance(v, Scalar) else v for k, v in one.items()}
+        bound = {k: bind(FLOAT64, v) for k, v in rough.items()}
         return memory(self.entry, q, tuple(bound.items()))
 
     @property
@@ -166,10 +170,10 @@ class _Builder:
         available = n - int(self.grid.points[0].silent)
         if self.orders is not None:
             q = self.orders[n]
-            if self._memory(q) > n:
+            if self._memory(q) > available:
                 raise ValueError(
                     f"options.orders[{n}]: got {q}; it needs {self._memory(q)} earlier values,"
-                    f" {n} are there"
+                    f" {available} are there"
                 )
         while q > 1 and self._memory(q) > available:
             q -= 1

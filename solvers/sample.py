@@ -11,7 +11,7 @@ from torch import Tensor
 
 from solvers.denoiser import Denoiser
 from solvers.forms import Form
-from solvers.ops import Advance, Call, Denoise, Plan
+from solvers.ops import Call, Plan
 from solvers.schedules import Schedule
 from solvers.step import run
 from solvers.trajectory import Eval, Trajectory
@@ -36,6 +36,13 @@ def sample(
     """
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 1:
         raise ValueError(f"x: got {_shown(x)}; a floating tensor of shape (B, ...) is allowed")
+    if plan.coordinates not in (None, x.shape[-1]):
+        raise ValueError(
+            f"x: got shape {tuple(x.shape)}; {plan.coordinates} coordinates on the last axis,"
+            " as in the plan's statistics, are allowed"
+        )
+    if not isinstance(state, torch.dtype) or not state.is_floating_point:
+        raise ValueError(f"state: got {state!r}; a floating dtype such as float64 is allowed")
     watched = _Watched(denoiser, torch.full(x.shape[:1], -1, device=x.device))
 
     def array(values: tuple[float, ...]) -> Tensor:
@@ -44,7 +51,7 @@ def sample(
     result = run(
         plan.realize(array), watched, x.to(state), history=history, noise=noise, states=states
     )
-    watched.check(result.x, plan)
+    watched.check(x, result.x, plan)
     return Trajectory(
         result.x.to(x.dtype), tuple(s.to(x.dtype) for s in result.states), result.nfe, result.jvp
     )
@@ -78,13 +85,18 @@ class _Watched:
         self.count += 1
         return P
 
-    def check(self, x: Tensor, plan: Plan) -> None:
-        """``ValueError`` for the first bad evaluation, or a state that overflowed by itself."""
+    def check(self, start: Tensor, x: Tensor, plan: Plan) -> None:
+        """``ValueError`` for a bad start, evaluation or state, whichever came first."""
         bad = torch.nonzero(self.first >= 0).flatten().tolist()
         if bad:
             sample = min(bad, key=lambda i: (int(self.first[i]), i))
             evaluation = int(self.first[sample])
-            step = steps_of_evaluations(plan)[evaluation]
+            unfit = start[sample][~torch.isfinite(start[sample])].tolist()
+            if unfit:
+                raise ValueError(
+                    f"x: got {unfit[0]} in sample {sample} of {len(x)}; finite states are allowed"
+                )
+            step = plan.evaluations[evaluation]
             raise ValueError(
                 f"model: got a value that is not finite in step {step} (model call {evaluation}),"
                 f" sample {sample} of {len(self.first)} ({len(bad)} bad in all);"
@@ -94,17 +106,3 @@ class _Watched:
             raise ValueError(
                 "state: overflowed; start and model values of moderate size are allowed"
             )
-
-
-def steps_of_evaluations(plan: Plan) -> list[int]:
-    """The step in which each model call happens; the final denoising counts as one more."""
-    out: list[int] = []
-    n, carried = -1, False
-    for op in plan.ops:
-        if isinstance(op, Advance):
-            n += 1
-            out += [n] * max(len(op.calls) - carried, 0)
-            carried = op.weights.carry is not None
-        elif isinstance(op, Denoise):
-            out.append(n + 1)
-    return out

@@ -128,13 +128,22 @@ def run(
             ) -> Sequence[Any]:
                 return model.derivatives(plan.schedule, form, op.tau, where, count)
 
+            if op.weights.memory > len(past):
+                raise ValueError(
+                    f"history: got {len(history)} evaluations;"
+                    f" {op.weights.memory} or more are allowed in this plan"
+                )
             u, evals = step(op, model, u, carried, past, derivatives, noise)
             nfe += len(evals) - (carried is not None)
             jvp += op.weights.derivatives
             carry = op.weights.carry
             carried = evals[carry] if carry is not None else None
             past = [*evals[:1], *past][:memory]
-        elif isinstance(op, Switch):
+            if states:
+                seen.append(_affine(u, scale, shift))
+            continue
+        carried = None
+        if isinstance(op, Switch):
             form, state = op.form, op.state
             u = state.u_weight * u + state.constant
             past = [
@@ -150,13 +159,8 @@ def run(
                 )
             u = op.factor * u + op.offset + op.noise * noise()
         else:
-            u, carried = (
-                model.predict("data", _affine(u, op.call.scale, op.call.shift), op.call),
-                None,
-            )
+            u = model.predict("data", _affine(u, op.call.scale, op.call.shift), op.call)
             nfe += 1
-        if states and isinstance(op, Advance):
-            seen.append(_affine(u, scale, shift))
     return Trajectory(_affine(u, scale, shift), tuple(seen) if states else (), nfe, jvp)
 
 
