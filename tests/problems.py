@@ -42,8 +42,8 @@ class Mixture1D:
 
 
 DEIS = Mixture1D((0.4, 0.6), (-1.2, 1.5), (0.5, 0.8))
-"""Of deis_and_baselines.md section 6."""
+"""Of the DEIS tables section 6."""
 UNIPC = Mixture1D((0.4, 0.6), (-1.0, 0.8), (0.4, 0.25))
-"""Of unipc.md sections 5 and 8."""
+"""Of the UniPC tables sections 5 and 8."""
 SCIRE = Mixture1D((0.4, 0.6), (-1.0, 1.5), (0.5, 0.3))
-"""Of scire.md section 12."""
+"""Of the SciRE tables section 12."""

@@ -1,4 +1,8 @@
-"""Comparing runs with printed decimals: half a unit in the last digit, and what rounding adds."""
+"""Comparing runs with printed decimals: half a unit in the last digit, and what rounding adds.
+
+The tables of numbers that these tests name (DEIS, SciRE, UniPC, v3, schedules) were computed from
+the papers' formulas by programs that share no code with this one; the numbers stand in the tests.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ from theory.mixtures import Analytic, Mixture, flow
 M = MP(50)
 ULP = 2.0**-52
 FLOAT_RUN = 1e-12
-"""Relative, of a run in float64; deis_and_baselines.md section 8 allows ten times as much."""
+"""Relative, of a run in float64; the DEIS tables section 8 allows ten times as much."""
 
 
 def law(weights: str, means: str, deviations: str) -> Mixture:

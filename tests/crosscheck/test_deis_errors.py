@@ -1,4 +1,4 @@
-"""Errors are the printed ones of deis_and_baselines.md: sections 7 (runs) and 6.3 (conditions)."""
+"""Errors are the printed ones of the DEIS tables: sections 7 (runs) and 6.3 (conditions)."""
 
 from __future__ import annotations
 

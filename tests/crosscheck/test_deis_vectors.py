@@ -1,4 +1,4 @@
-"""Runs, weights and derivatives are the printed ones of deis_and_baselines.md section 6."""
+"""Runs, weights and derivatives are the printed ones of the DEIS tables section 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of schedules.md that tests/laws leaves out: conventions compared, fits, shifts."""
+"""Schedules give the numbers of the tables: conventions compared, fits, shifts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of SciRE's methods are the printed ones of scire.md: section 8.1, TV-9 and TV-10."""
+"""Errors of the SciRE methods are those of the SciRE tables: section 8.1, TV-9 and TV-10."""
 
 from __future__ import annotations
 

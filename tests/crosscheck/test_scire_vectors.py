@@ -1,4 +1,4 @@
-"""Factors, schedules, steps and runs are the printed ones of scire.md section 12."""
+"""Factors, schedules, steps and runs are the printed ones of the SciRE tables section 12."""
 
 from __future__ import annotations
 

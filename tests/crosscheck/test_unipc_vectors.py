@@ -1,4 +1,4 @@
-"""Weights and runs are the printed ones of unipc.md section 8 (model: dpm_solver_v3.md, 11)."""
+"""Weights and runs are those of the UniPC tables, section 8, and of the v3 tables, section 11."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINEAR = schedule("vp_linear")
 
 
 def test_schedule_and_model() -> None:
-    """dpm_solver_v3.md section 11."""
+    """The v3 tables section 11."""
     for t, x, texts in (
         ("0.9", "0.6", "-4.074605539251399 0.01699646326168927 0.9998555496853504"
          " 0.5985740524216679 0.08898391184444970"),

@@ -30,7 +30,7 @@ def at(s: Schedule, t: float, F: Field = FLOAT64) -> dict[str, float]:
 
 
 NAMES = ("alpha", "sigma", "lam", "rho", "f", "g2")
-TABLES: dict[str, dict[float, tuple[float, ...]]] = {  # schedules.md section 4
+TABLES: dict[str, dict[float, tuple[float, ...]]] = {  # the schedule tables section 4
     "vp_linear": {
         0.001: (0.9999450265110976, 0.0104854163350949, 4.557714932729898, 0.01048599278670299,
                 -0.05995, 0.1199),
@@ -88,7 +88,7 @@ def test_published_values(name: str, t: float) -> None:
     assert got == pytest.approx(want, rel=PRINTED, abs=PRINTED)
 
 
-DISCRETE = {  # schedules.md section 5: log ᾱ_n, λ_n
+DISCRETE = {  # the schedule tables section 5: log ᾱ_n, λ_n
     0: (math.log(0.9999), 4.605120183487925),
     1: (math.log(0.9997800920720721), 4.211040838259354),
     499: (math.log(0.07858724288177824), -1.230849357905236),
@@ -114,7 +114,7 @@ def test_discrete_is_linear_in_log_alpha_between_the_integers() -> None:
 
 
 def test_edm_fit_of_vp_has_a_negative_beta_min() -> None:
-    """schedules.md section 5: the fit of [0.002, 80]."""
+    """The schedule tables section 5: the fit of [0.002, 80]."""
     low, high, eps = math.log(1 + 0.002**2), math.log(1 + 80**2), 1e-3
     beta_d = 2 * (low / eps - high) / (eps - 1)
     beta_min = high - beta_d / 2
@@ -158,7 +158,7 @@ def test_inverses_round_trip(name: str, F: Field) -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_identities_of_the_notation(name: str) -> None:
-    """g² = (σ²)' − 2fσ² = α²(ρ²)' and g²/(2σ) = α ρ' (schedules.md section 1)."""
+    """g² = (σ²)' − 2fσ² = α²(ρ²)' and g²/(2σ) = α ρ' (the schedule tables section 1)."""
     s = schedule(name)
 
     @given(times(name))

@@ -16,7 +16,7 @@ from gaussian_score.trajectory import GaussianFlow
 F64 = torch.float64
 EPS = torch.finfo(F64).eps
 BASIS = torch.eye(3, dtype=F64) - 2 / 9 * torch.outer(*[torch.tensor((1, 2, 2), dtype=F64)] * 2)
-# the spec prints 16 to 17 digits and asks for 1e-12 relative; logdet has 15
+# the table has 16 to 17 digits and asks for 1e-12 relative; logdet has 15
 VECTOR: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-14}
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 F64 = torch.float64
 EPS = torch.finfo(F64).eps
 HOUSEHOLDER = np.eye(3) - 2 / 9 * np.outer((1, 2, 2), (1, 2, 2))
-# the spec prints 16 to 17 digits and asks for 1e-12 relative
+# the table has 16 to 17 digits and asks for 1e-12 relative
 VECTOR: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-14}
 
 
