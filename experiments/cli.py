@@ -12,7 +12,7 @@ from experiments import commands, store
 from experiments.commands import Answer
 
 WHAT = ("methods", "schedules", "grids", "forms", "options")
-FAILURES = (ValueError, ArithmeticError, TypeError, OSError)
+FAILURES = (ValueError, ArithmeticError, OSError)
 """What bad input raises; anything else is our mistake and keeps its traceback."""
 INTERRUPTED = 130
 
@@ -22,7 +22,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line instead of the usage."""
-        raise ValueError(message)
+        listed = "allowed" in message or "choose from" in message
+        raise ValueError(message if listed else f"{message}; allowed: see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

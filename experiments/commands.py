@@ -21,7 +21,7 @@ from typing import Any
 
 from experiments import store
 from experiments.terminal import Tick, bar, say, table
-from solvers.method import Entry, Variant
+from solvers.method import Entry, Variant, entry
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def chosen(args: Namespace) -> tuple[Entry, dict[str, Any]]:
             forms = MappingProxyType({"": form_named(args.form)})
             e = replace(e, forms=forms, selector=None, variants=())
     options = dict(_option(text) for text in args.option)
-    e.resolve(options)
+    for key, value in e.resolve(options).items():
+        if isinstance(value, tuple):
+            raise ValueError(f"options.{key}: got {list(value)!r}; one value is allowed here")
     return e, options
 
 
@@ -198,7 +200,8 @@ def certify(args: Namespace) -> Answer:
     from theory.certificates import check
 
     if args.check:
-        bad = check()
+        named = {entry(name).name for name in args.names}
+        bad = [(name, state) for name, state in check() if not named or name in named]
         value = [{"method": name, "certificate": state} for name, state in bad]
         lines = [f"{name}: {state}" for name, state in bad] or ["all certificates are current"]
         return Answer(value, lambda: say("\n".join(lines)), status=1 if bad else 0)
@@ -222,7 +225,7 @@ def solve(args: Namespace) -> Answer:
 def _one(run: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
     from experiments.solve import parse, solve
 
-    result = solve(parse(_read(run)), **how)
+    result = solve(parse(_read(run, "RUN")), **how)
     if out is None:
         return Answer(result, lambda: print(store.page(result), end=""))
     with store.replacing(out) as file:
@@ -233,7 +236,7 @@ def _one(run: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
 def _many(runs: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
     from experiments.solve import solve_lines
 
-    lines = [line for line in _read(runs).splitlines() if line.strip()]
+    lines = [line for line in _read(runs, "--jsonl").splitlines() if line.strip()]
     with bar("solve") as tick:
         results = solve_lines(lines, **how)
         if out is None:
@@ -255,12 +258,13 @@ def _counted(result: dict[str, Any], i: int, total: int, tick: Tick) -> dict[str
     return result
 
 
-def _read(name: str) -> str:
+def _read(name: str, argument: str) -> str:
     """A file's text; "-" is standard input."""
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"RUN: {name} is not UTF-8 text ({error.reason})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ValueError(f"{argument}: got {name!r} ({why}); a text file is allowed") from None
 
 
 def report(args: Namespace) -> Answer:
@@ -269,6 +273,8 @@ def report(args: Namespace) -> Answer:
     from experiments.report import report as write
     from experiments.study import load
 
+    if Path(args.out).is_file():
+        raise ValueError(f"--out: got {args.out!r}, which is a file; a folder is allowed")
     study = load(args.study)
     if args.images:
         label = args.images if "/" not in args.images else Path(args.images).stem

@@ -25,13 +25,17 @@ def find(name: str, *, form: str | None = None, q: int | None = None) -> Entry:
             if value is not None:
                 raise ValueError(f"{key}: got {value!r}; it is allowed with FILE.py:function only")
         return entry(name)
+    if q is not None and (not isinstance(q, int) or isinstance(q, bool) or q < 1):
+        raise ValueError(f"q: got {q!r}; an integer >= 1 is allowed")
     path, _, function = name.rpartition(":")
     module = _load(Path(path))
     fn: Any = getattr(module, function, None)
     if not callable(fn):
         here = [k for k, v in vars(module).items() if hasattr(v, "is_method")]
-        near = difflib.get_close_matches(function, here) or here
-        raise ValueError(f"method: got {name!r}; {path} defines {', '.join(near) or 'no @method'}")
+        near = ", ".join(difflib.get_close_matches(function, here) or here)
+        raise ValueError(
+            f"method: got {name!r}; nearest: {near or 'none'}; an @method of {path} is allowed"
+        )
     own = published_by(_checked(name, fn))
     if own is not None and form is None and q is None:
         return own
@@ -49,8 +53,8 @@ def _checked(name: str, fn: Any) -> WeightFunction:
 
 def form_named(name: str) -> Form:
     """The canonical form of this name."""
-    if name not in FORMS:
-        near = ", ".join(difflib.get_close_matches(name.upper(), FORMS, n=3, cutoff=0.3))
+    if not isinstance(name, str) or name not in FORMS:
+        near = ", ".join(difflib.get_close_matches(str(name).upper(), FORMS, n=3, cutoff=0.3))
         raise ValueError(
             f"form: got {name!r}; nearest: {near or 'none'}; allowed: {', '.join(FORMS)}"
         )

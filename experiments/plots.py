@@ -73,7 +73,8 @@ def overview(rows: Sequence[Row], *, across: int = 2) -> Figure:
             heights = [len(group) + 1 for _, group in column]
             filler = max(tall - sum(heights) - len(heights), 0.01)
             ratios = [*heights, filler]
-            *used, rest = part.subplots(len(ratios), 1, height_ratios=ratios)
+            stacked = part.subplots(len(ratios), 1, height_ratios=ratios, squeeze=False)
+            *used, rest = stacked[:, 0]
             rest.set_axis_off()
             for axes, (title, group) in zip(used, column, strict=True):
                 _orders(axes, title, group, highest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaussian_score.mixture import GaussianMixture
 from solvers.float64 import FLOAT64
 from solvers.forms import Statistics
-from solvers.grids import CLOCKS, Grid, checked, explicit, laid, rule
+from solvers.grids import CLOCKS, RULES, Grid, checked, explicit, laid, rule
 from solvers.point import Point
 from solvers.schedules import ROUNDING, Schedule, schedule
 
 Floats = NDArray[np.float64]
+
+LAID = ("name", "steps", "start", "end")
+"""Keys of every grid that a rule lays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,32 +68,35 @@ def read_law(problem: Any) -> Law:
             f"problem.weights: got {shown(obj['weights'])} with sum {total!r};"
             f" numbers >= 0 whose sum is 1 within {ROUNDING} are allowed"
         )
+    try:
+        GaussianMixture.full(w, m, c)
+    except ValueError as error:
+        raise ValueError(f"problem.{error}") from None
     return Law(w / total, m, c)
 
 
 def read_schedule(value: Any) -> Schedule:
     """``{"name": "vp_linear", ..parameters}``."""
     obj = mapping(value, "schedule", None, required=("name",))
-    return schedule(obj["name"], **{k: v for k, v in obj.items() if k != "name"})
+    name = word(obj["name"], "schedule.name")
+    return schedule(name, **{k: v for k, v in obj.items() if k != "name"})
 
 
 def read_grid(value: Any, s: Schedule) -> Grid:
     """Explicit nodes under one of t, rho, lam, sigma; or a rule with steps, start and end."""
     obj = mapping(value, "grid", None)
-    given = [k for k in (*CLOCKS, "name") if k in obj]
+    if "name" in obj:  # first: the option of the rule karras is called rho
+        name = word(obj["name"], "grid.name")
+        known = (*LAID, *RULES[name][1]) if name in RULES else None  # laid names the nearest
+        mapping(obj, "grid", known, required=LAID)
+        return laid(s, **{k: obj[k] for k in known or LAID if k in obj})
+    given = [k for k in CLOCKS if k in obj]
     if len(given) != 1:
         raise ValueError(
             f"grid: got the keys {sorted(obj)}; one of {', '.join(CLOCKS)}, name is allowed"
         )
-    if given[0] != "name":
-        if len(obj) > 1:
-            raise ValueError(f"grid: got the keys {sorted(obj)}; explicit nodes take no other key")
-        return explicit(s, given[0], obj[given[0]])
-    for key in ("steps", "start", "end"):
-        if key not in obj:
-            raise ValueError(f"grid.{key}: missing; a rule needs steps, start and end")
-    rest = {k: v for k, v in obj.items() if k not in ("name", "steps", "start", "end")}
-    return laid(s, obj["name"], steps=obj["steps"], start=obj["start"], end=obj["end"], **rest)
+    mapping(obj, "grid", given)
+    return explicit(s, given[0], obj[given[0]])
 
 
 def cut(grid: Grid, spec: Mapping[str, Any], skip: float) -> tuple[Grid, Point | None]:
@@ -109,7 +116,7 @@ def cut(grid: Grid, spec: Mapping[str, Any], skip: float) -> tuple[Grid, Point |
         return grid, None
     level = Point(grid.schedule, FLOAT64, "rho", FLOAT64.number(skip))
     if "name" in spec:
-        rest = {k: v for k, v in spec.items() if k not in ("name", "steps", "start", "end")}
+        rest = {k: v for k, v in spec.items() if k not in LAID}
         return rule(spec["name"], spec["steps"], level, last, rest), first
     nodes = (level, *(p for p in grid.points if float(p.rho) < skip * (1 - 1e-12)))
     return checked(
@@ -132,12 +139,25 @@ def mapping(
     return value
 
 
+def word(value: Any, name: str) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: got {shown(value)}; a name is allowed")
+    return value
+
+
+def finite(value: Any) -> bool:
+    """Whether it is a number that float64 can hold."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
+
+
 def array(value: Any, name: str, dimensions: int) -> Floats:
     """A rectangular list of finite numbers."""
 
     def flat(v: Any, depth: int) -> bool:
         if depth == 0:
-            return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+            return finite(v)
         return isinstance(v, list) and bool(v) and all(flat(x, depth - 1) for x in v)
 
     allowed = (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import plots, sections, store, work
+from experiments.data import load_images
 from experiments.orders import order_rows
 from experiments.study import Study, load
 from experiments.terminal import Stage, Tick, silent
@@ -64,6 +65,7 @@ def report(
     study = study or load("digits")
     if names:
         study = replace(study, methods=tuple(names))
+    load_images(study.target)  # images that are not there are missed before anything is computed
     out.mkdir(parents=True, exist_ok=True)
     with stage("orders") as tick:
         run, orders = orders_of(out / "results", names, workers, tick)

@@ -22,11 +22,13 @@ from experiments.problems import (
     Law,
     array,
     cut,
+    finite,
     mapping,
     read_grid,
     read_law,
     read_schedule,
     shown,
+    word,
 )
 from gaussian_score.certificate import skip_level
 from gaussian_score.mixture import GaussianMixture
@@ -34,7 +36,6 @@ from gaussian_score.reference import reference_flow
 from solvers.denoiser import Known
 from solvers.forms import GaussianPart
 from solvers.grids import Grid
-from solvers.method import Entry
 from solvers.plan import plan
 from solvers.point import Point
 from solvers.sample import sample
@@ -51,19 +52,28 @@ def solve(run: Any, *, states: bool = False, exact: bool = True) -> dict[str, An
     obj = mapping(run, "run", KEYS, required=REQUIRED)
     try:
         return _solve(obj, states, exact)
-    except (ArithmeticError, TypeError) as error:
-        raise ValueError(f"run: {obj['method']!r} failed: {error}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # a function from a user's file may raise anything
+        if not (isinstance(error, ArithmeticError | TypeError) or ".py:" in str(obj["method"])):
+            raise
+        text = f"{type(error).__name__}: {error}"
+        raise ValueError(f"run: {shown(obj['method'])} fails: {text}") from error
 
 
 def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
     law, schedule = read_law(obj["problem"]), read_schedule(obj["schedule"])
-    dtype = obj.get("dtype", "float64")
+    dtype = word(obj.get("dtype", "float64"), "dtype")
     if dtype not in DTYPES:
         raise ValueError(f"dtype: got {dtype!r}; {' or '.join(DTYPES)} is allowed")
     options = dict(mapping(obj.get("options", {}), "options", None))
-    entry = find(_text(obj["method"]), form=options.pop("form", None), q=options.pop("q", None))
+    name = word(obj["method"], "method")
+    entry = find(name, form=options.pop("form", None), q=options.pop("q", None))
+    mapping(options, "options", (*entry.options, *PLAN_OPTIONS))
     if "ems" in obj:
-        raise ValueError(f"ems: got {shown(obj['ems'])}; {entry.name} takes no model statistics")
+        raise ValueError(
+            f"ems: got {shown(obj['ems'])}; no model statistics are allowed with {entry.name}"
+        )
     grid = read_grid(obj["grid"], schedule)
     x = array(obj["x_start"], "x_start", 2)
     if x.shape[1] != law.means.shape[1]:
@@ -109,12 +119,6 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
     return out
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"method: got {shown(value)}; a name is allowed")
-    return value
-
-
 def _level(spec: Any, law: Law, grid: Grid) -> float:
     """σ_skip, given or found from a tolerance in nats."""
     known = ("sigma_skip", "tolerance")
@@ -124,17 +128,23 @@ def _level(spec: Any, law: Law, grid: Grid) -> float:
             f"teleport: got the keys {sorted(obj)}; exactly one of {', '.join(known)} is allowed"
         )
     key, value = next(iter(obj.items()))
-    number = (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )
-    if not number or value <= 0:
+    if not finite(value) or value <= 0:
         raise ValueError(f"teleport.{key}: got {shown(value)}; a positive number is allowed")
     if key == "sigma_skip":
         return float(value)
     if grid.points[0].silent:
         raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
     high, low = (float(grid.points[i].rho) for i in (0, -1))
-    return skip_level(law.weights, law.means, law.covs, value, high, low)
+    try:
+        level = skip_level(law.weights, law.means, law.covs, value, high, low)
+    except ValueError as error:
+        raise ValueError(f"teleport.tolerance: got {value!r}; {error}") from None
+    if level <= low:
+        raise ValueError(
+            f"teleport.tolerance: got {value!r}, which leaves no steps to take;"
+            " a smaller number, or sigma_skip, is allowed"
+        )
+    return level
 
 
 def _back(x: torch.Tensor, basis: Floats) -> Floats:
@@ -194,16 +204,21 @@ def _reference(
 
 
 def parse(text: str) -> Any:
-    """Strict JSON: NaN and Infinity are refused."""
+    """Strict JSON: NaN, Infinity and numbers that float64 cannot hold are refused."""
 
-    def refuse(token: str) -> Any:
-        raise ValueError(f"json: got {token}; finite numbers are allowed")
+    def number(token: str) -> Any:
+        if not math.isfinite(float(token)):
+            raise ValueError(f"json: got {shown(token)}; finite numbers of float64 are allowed")
+        return float(token) if set(token) & set(".eE") else int(token)
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=number, parse_int=number, parse_float=number)
+    except RecursionError:
+        raise ValueError(f"json: got {shown(text)}; lists in fewer lists are allowed") from None
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"json: {error.msg} at line {error.lineno}, column {error.colno}"
+            f"json: {error.msg} at line {error.lineno}, column {error.colno};"
+            " one JSON value is allowed"
         ) from None
 
 
@@ -217,8 +232,3 @@ def solve_lines(
                 yield solve(parse(line), states=states, exact=exact)
             except ValueError as error:
                 yield {"error": str(error)}
-
-
-def options_of(entry: Entry) -> list[str]:
-    """Everything that ``options`` may hold."""
-    return [*entry.options, *PLAN_OPTIONS]

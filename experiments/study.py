@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -31,6 +32,8 @@ class Rule:
         for key, value in self.options.items():
             allowed = f"a rule {self.name} with {', '.join(known) or 'no options'}"
             _check(f"grids.options.{key}", value, key in known, allowed)
+            positive = 0 < value < math.inf
+            _check(f"grids.options.{key}", value, positive, "a finite number > 0")
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,16 @@ class Study:
         for name in ("components", "samples", "work"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "an integer >= 1")
         for name, counts in (("nfe", self.nfe), ("sheet.nfe", (self.sheet.nfe,))):
-            _check(name, counts, all(n >= 1 for n in counts), "integers >= 1")
+            good = len(counts) > 0 and all(n >= 1 for n in counts)
+            _check(name, counts, good, "one integer >= 1 or more")
         shown = 1 <= self.sheet.samples <= self.samples
         _check("sheet.samples", self.sheet.samples, shown, f"1 to samples, {self.samples},")
+        _check("rho_start", self.rho_start, 0 < self.rho_start < math.inf, "a finite number > 0")
         ordered = 0 < self.rho_end < self.rho_start
         _check("rho_end", self.rho_end, ordered, f"0 to rho_start, {self.rho_start},")
-        _check("grids", self.grids, len(self.grids) > 0, "one grid or more")
+        names = [grid.name for grid in self.grids]  # rows are told apart by the grid's name
+        one_each = 0 < len(names) == len(set(names))
+        _check("grids", names, one_each, "one grid or more, each of another name,")
         for name in (*self.methods, *self.sheet.methods):
             entry(name)
 
@@ -86,8 +93,12 @@ def load(study: str | Path) -> Study:
     known = ", ".join(sorted(f.stem for f in STUDIES.glob("*.toml")))
     _check("study", str(study), file.is_file(), f"{known} or a TOML file")
     try:
-        return read(Study, tomllib.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:  # TOMLDecodeError is one
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"study: got {str(file)!r} ({error}); TOML is allowed") from None
+    try:
+        return read(Study, table)
+    except ValueError as error:
         raise ValueError(f"{file.name}: {error}") from None
 
 

@@ -103,5 +103,6 @@ def inline(figure: Figure, name: str, description: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r'(width|height)="[\d.]+pt" ?', "", text, count=2)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # figure_1 and the like: the same in every figure
     label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ def measure(study: Study, problem: Problem, task: Task) -> list[dict[str, Any]]:
         counts = [n for n in counts if n * (calls + derivatives) <= study.work]
     plans = [planned(study, problem, task, n) for n in counts]
     if plans:
-        carry(study, problem, plans[0])  # the first run loads code: not timed
+        with suppress(ValueError):  # the first run loads code: not timed
+            carry(study, problem, plans[0])
     return [_row(study, problem, task, n, p) for n, p in zip(counts, plans, strict=True)]
 
 
