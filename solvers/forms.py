@@ -233,15 +233,17 @@ class Statistics:
     variances: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        m, v = self.mean, self.variances
-        if len(m) != len(v) or not m or not all(map(math.isfinite, m)):
+        if len(self.mean) != len(self.variances) or not self.mean:
             raise ValueError(
-                f"statistics: got mean {m!r} and variances {v!r};"
-                " one finite number of each a coordinate is allowed"
+                f"statistics: got {len(self.mean)} means and {len(self.variances)} variances;"
+                " one of each a coordinate is allowed"
             )
-        for i, x in enumerate(v):
-            if not (math.isfinite(x) and x >= 0):
-                raise ValueError(f"statistics.variances[{i}]: got {x!r}; a number >= 0 is allowed")
+        for name, values, low in (("mean", self.mean, -math.inf), ("variances", self.variances, 0)):
+            for i, x in enumerate(values):
+                # proofs put symbols here
+                if isinstance(x, float) and not (math.isfinite(x) and x >= low):  # pyright: ignore
+                    allowed = "a finite number" + (" >= 0" if low == 0 else "")
+                    raise ValueError(f"statistics.{name}[{i}]: got {x!r}; {allowed} is allowed")
 
 
 @dataclass(frozen=True)
