@@ -238,12 +238,12 @@ class Statistics:
                 f"statistics: got {len(self.mean)} means and {len(self.variances)} variances;"
                 " one of each a coordinate is allowed"
             )
-        for name, values, low in (("mean", self.mean, -math.inf), ("variances", self.variances, 0)):
-            for i, x in enumerate(values):
-                # proofs put symbols here
-                if isinstance(x, float) and not (math.isfinite(x) and x >= low):  # pyright: ignore
-                    allowed = "a finite number" + (" >= 0" if low == 0 else "")
-                    raise ValueError(f"statistics.{name}[{i}]: got {x!r}; {allowed} is allowed")
+        named = {"mean": self.mean, "variances": self.variances}
+        for name, i, x in ((n, i, x) for n, values in named.items() for i, x in enumerate(values)):
+            if isinstance(x, float):  # pyright: ignore  (proofs put symbols here)
+                if not math.isfinite(x) or (name == "variances" and x < 0):
+                    allowed = "finite means and finite variances >= 0 are allowed"
+                    raise ValueError(f"statistics.{name}[{i}]: got {x!r}; {allowed}")
 
 
 @dataclass(frozen=True)
