@@ -6,16 +6,19 @@ import contextlib
 import io
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments.cli import parser
+from solvers.method import entry, registry
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "CONTRIBUTING.md"
@@ -89,3 +92,51 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for name, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
         words = rest.split()
         assert parser().parse_args([name, *words]).command, (name, rest)
+
+
+NOTATION = ROOT / "docs" / "notation.md"
+
+
+def columns() -> list[tuple[str, str]]:
+    """The first two cells of every row of the dictionary's tables."""
+    lines = NOTATION.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines if line[:1] == "|"]
+    return [(row[0], row[1]) for row in rows if len(row) == 2]
+
+
+def greek(text: str) -> set[str]:
+    """Letters; Σ is the sign of a sum."""
+    return {c for c in text if "GREEK" in unicodedata.name(c, "")} - {"Σ"}
+
+
+def unknown_letters(text: str) -> set[str]:
+    """Greek letters that no row of the dictionary begins with."""
+    return greek(text) - greek(" ".join(symbol for symbol, _ in columns()))
+
+
+@pytest.mark.parametrize("name", registry())
+def test_the_dictionary_has_the_letters_of_every_method(name: str) -> None:
+    text = entry(name).fn.__doc__ or ""
+    assert text
+    assert not unknown_letters(text)
+
+
+def test_control_a_strange_letter_is_seen() -> None:
+    assert unknown_letters("ψ of φ") == {"ψ"}
+
+
+def exists(name: str) -> bool:
+    """An object, or a dataclass's field, of this dotted name."""
+    owner, _, field = name.rpartition(".")
+    try:
+        pkgutil.resolve_name(name)
+        return True
+    except (AttributeError, ImportError):
+        return field in getattr(pkgutil.resolve_name(owner), "__dataclass_fields__", {})
+
+
+def test_the_dictionary_names_what_exists() -> None:
+    names = [n for _, cell in columns() for n in re.findall(r"`((?:\w+\.)+\w+)`", cell)]
+    assert len(names) > 40
+    assert [name for name in names if not exists(name)] == []
+    assert not exists("solvers.point.Point.no_such_thing")
