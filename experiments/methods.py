@@ -72,7 +72,7 @@ def _load(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"method: {path} fails to import: {type(error).__name__}: {error}"
         ) from error

@@ -211,8 +211,22 @@ def parse(text: str) -> Any:
             raise ValueError(f"json: got {shown(token)}; finite numbers of float64 are allowed")
         return float(token) if set(token) & set(".eE") else int(token)
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"json: got the key {shown(key)} twice; once is allowed")
+            found[key] = value
+        return found
+
     try:
-        return json.loads(text, parse_constant=number, parse_int=number, parse_float=number)
+        return json.loads(
+            text,
+            parse_constant=number,
+            parse_int=number,
+            parse_float=number,
+            object_pairs_hook=once,
+        )
     except RecursionError:
         raise ValueError(f"json: got {shown(text)}; lists in fewer lists are allowed") from None
     except json.JSONDecodeError as error:

@@ -130,9 +130,8 @@ class ConstantForm(Form):
         if self.N == "-noise":
             return Reading("noise", zero, -one, zero)
         s = p.schedule
-        if p.silent:  # dx/dt = (σ'/σ) x + (α' − α σ'/σ) D has a limit where α = 0
-            growth = p.rate(s.sigma) / p.sigma
-            return Reading("data", growth, p.rate(s.alpha) - p.alpha * growth, zero)
+        if p.silent:  # dx/dt = (σ'/σ) x + (α' − α σ'/σ) D at α = 0
+            return Reading("data", p.rate(s.sigma) / p.sigma, p.rate(s.alpha), zero)
         drift, speed = p.rate(s.log_alpha), p.rate(s.lam)
         if self.clock == "lam":
             drift, speed = drift / speed, one

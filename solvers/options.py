@@ -36,15 +36,15 @@ class Option:
             "choice": " or ".join(repr(c) for c in self.choices),
             "flag": "true or false",
             "real": "a positive number",
-            "factor": "'m3', 'm4', .., 'inf', 'fd' or a positive number",
+            "factor": "'m1', 'm2', .., 'inf', 'fd' or a positive number",
         }
         return words[self.kind] + ", or a list with one value per step"
 
     def check(self, value: Any, name: str | None = None) -> Any:
-        """The value, if allowed."""
+        """The value, if allowed; a list (not one in a list, which has a name) entry by entry."""
+        if isinstance(value, list | tuple) and name is None:
+            return tuple(self.check(v, f"options.{self.name}[{i}]") for i, v in enumerate(value))
         name = name or f"options.{self.name}"
-        if isinstance(value, list | tuple):
-            return tuple(self.check(v, f"{name}[{i}]") for i, v in enumerate(value))
         if isinstance(value, Scalar) or self._holds(value):
             return value
         raise ValueError(f"{name}: got {value!r}; {self.allowed} is allowed")

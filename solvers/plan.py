@@ -25,9 +25,7 @@ from solvers.transfer import call, ends, jump, store, switch
 @lru_cache(maxsize=512)
 def memory(entry: Entry, q: int | None, options: tuple[tuple[str, Any], ...]) -> int:
     """Past evaluations that a step of order q uses, found by asking on a uniform grid."""
-    uniform = Uniform(FLOAT64)
-    order = {} if q is None else {"q": q}
-    return entry.fn(uniform, **order, **dict(options)).memory
+    return weights(entry, Uniform(FLOAT64), q, dict(options)).memory
 
 
 def plan(
@@ -134,7 +132,7 @@ class _Builder:
                     raise ValueError(
                         f"options.orders[{i}]: got {o!r}; an integer 1..{q} is allowed"
                     )
-        if self.lower_order_final and not self._multistep:
+        if self.lower_order_final and q != 1 and not self._multistep:
             raise ValueError(
                 f"options.lower_order_final: got True; {self.entry.name} is no multistep method"
             )
@@ -177,7 +175,7 @@ class _Builder:
                 )
         while q > 1 and self._memory(q) > available:
             q -= 1
-        if self.lower_order_final:
+        if self.lower_order_final and self.orders is None:
             q = min(q, self.grid.steps - n)
         return q
 
@@ -190,7 +188,13 @@ class _Builder:
             raise ValueError(f"options.correct_last: got True; {self.entry.name} has no corrector")
         if w.carry is not None and n == s.steps - 1 and not self.correct_last:
             w = Weights(b=w.stages[w.carry - 1], stages=w.stages[: w.carry - 1])
-        return stored(s, w)
+        try:
+            return stored(s, w)
+        except ArithmeticError as error:
+            raise ValueError(
+                f"options: got {named(self.options)}; a stage of {self.entry.name} in step {n}"
+                " lies where alpha and sigma have no value, other places are allowed"
+            ) from error
 
     def launch(self, form: Form) -> Advance:
         """The first step from α = 0: x' = x + (t' − t) dx/dt, which equals DDIM."""
@@ -206,9 +210,16 @@ class _Builder:
 def weights(entry: Entry, s: Any, q: int | None, options: Mapping[str, Any]) -> Weights:
     """One step's weights, with per-step lists resolved and the row sums checked."""
     mine = {k: bind(s.F, v[s.index] if isinstance(v, tuple) else v) for k, v in options.items()}
-    w = entry.fn(s, **({} if q is None else {"q": q}), **mine)
+    try:
+        w = entry.fn(s, **({} if q is None else {"q": q}), **mine)
+    except ArithmeticError as error:
+        raise ValueError(
+            f"options: got {named(options)}; {entry.name} divides by zero or overflows there,"
+            " other values are allowed"
+        ) from error
     if not isinstance(w, Weights):
         raise TypeError(f"{entry.name}: got {type(w).__name__}; a weight function returns Weights")
+    well_formed(w, entry.name)
     for i, row in enumerate(w.rows if w.consistent else ()):
         integral = s.phi(1, row.c) * row.c
         defect = sum((*row.now, *row.past), s.F.lift(0)) - integral
@@ -219,6 +230,32 @@ def weights(entry: Entry, s: Any, q: int | None, options: Mapping[str, Any]) -> 
                 f" {entry.name}, step {s.index}; c phi_1(c) = {float(integral)!r} is allowed"
             )
     return w
+
+
+def well_formed(w: Weights, name: str) -> None:
+    """Rows use evaluations that exist, the update ends the step, and so does what is carried."""
+    for i, row in enumerate(w.rows):
+        if len(row.now) > i + 1:
+            which = "update" if i == len(w.stages) else f"stage {i + 1}"
+            raise ValueError(
+                f"now: got {len(row.now)} weights in the {which} of {name};"
+                f" one for each evaluation before it, {i + 1} or fewer, are allowed"
+            )
+    if w.b.c != 1:
+        raise ValueError(f"c: got {w.b.c} in the update of {name}; 1, the step's end, is allowed")
+    if w.carry is not None and not (
+        1 <= w.carry <= len(w.stages) and w.stages[w.carry - 1].c == 1
+    ):
+        raise ValueError(
+            f"carry: got {w.carry} of {len(w.stages)} stages in {name};"
+            " the number of a stage at c = 1 is allowed"
+        )
+
+
+def named(options: Mapping[str, Any]) -> str:
+    """The options as a caller would write them."""
+    pairs = ((k, float(v) if isinstance(v, Scalar) else v) for k, v in options.items())
+    return ", ".join(f"{k}={v}" for k, v in pairs)
 
 
 def bind(F: Field, value: Any) -> Any:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from solvers.forms import Form
 from solvers.ops import Call
+from solvers.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Mixture1D:
         noise = self.noise(x / call.alpha, call.sigma / call.alpha)
         return noise if kind == "noise" else (x - call.sigma * noise) / call.alpha
 
-    def derivatives(self, *_: Any) -> Sequence[float]:
+    def derivatives(
+        self, schedule: Schedule, form: Form, tau: Any, u: Any, count: int
+    ) -> Sequence[float]:
         """Taylor methods run with ``theory.mixtures``."""
         raise TypeError("this model has no derivatives")
 

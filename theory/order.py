@@ -258,8 +258,16 @@ def order_at(entry: Entry, n: int, options: Mapping[str, Any]) -> int | None:
     """The order parameter of step n in a run from a plain start: what n earlier values allow."""
     if entry.q is None:
         return None
-    given = bound(entry, options)
-    fits = (r for r in range(1, entry.q + 1) if _structure(entry, r, given).memory <= n)
+    return _allowed(entry, n, entry.q, bound(entry, options))
+
+
+def _allowed(entry: Entry, n: int, q: int, options: Mapping[str, Any]) -> int:
+    """The largest order parameter that asks for n earlier values or fewer."""
+    fits = [r for r in range(1, q + 1) if _structure(entry, r, options).memory <= n]
+    if not fits:
+        raise ValueError(
+            f"q: got a {entry.name} that looks back at q = 1; only larger q are allowed to"
+        )
     return max(fits)
 
 
@@ -267,10 +275,13 @@ def plain_start(
     entry: Entry, q: int | None, form: Form | None, options: Mapping[str, Any], order: int
 ) -> int:
     """With the warm-up: one step of order k is off by h^{k+1} once, so the whole is no better."""
-    if q is None:
-        return order
-    for n in range(_structure(entry, q, options).memory):
-        r = max(r for r in range(1, q + 1) if _structure(entry, r, options).memory <= n)
+    memory = _structure(entry, q, options).memory
+    if q is None and memory:
+        raise ValueError(
+            f"q: got a {entry.name} without it; a function that looks back must take q"
+        )
+    for n in range(memory if q is not None else 0):
+        r = _allowed(entry, n, q or 1, options)
         local, _ = step_order(entry, r, form, True, options)
         order = min(order, local + 1)
     return order

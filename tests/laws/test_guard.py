@@ -13,9 +13,9 @@ import sympy
 from solvers.each import vector
 from solvers.field import RATIONAL, Field
 from solvers.float64 import FLOAT64
-from solvers.forms import NOISE_LAMBDA
+from solvers.forms import NOISE_LAMBDA, NOISE_RHO
 from solvers.grids import laid
-from solvers.method import Row, Step, Weights, unpublished
+from solvers.method import Row, Step, Weights, interpolate, method, unpublished
 from solvers.plan import plan
 from solvers.schedules import schedule
 from solvers.series import series_over
@@ -130,3 +130,47 @@ def test_numbers_from_outside_are_finite(value: float) -> None:
     for F in (FLOAT64, MP(50), RATIONAL):
         with pytest.raises(ValueError, match="number: got"):
             F.number(value)
+
+
+def _stage(s: Step, *, c: Any = 1, now: int = 1) -> Row:
+    return Row(now=(s.phi(1, c) * c / now,) * now, c=c)
+
+
+HALF = Fraction(1, 2)
+MALFORMED = {
+    r"now: got 2 weights in the update of f; .* 1 or fewer, are allowed": lambda s: Weights(
+        b=_stage(s, now=2)
+    ),
+    r"now: got 2 weights in the stage 1 of f; .* 1 or fewer, are allowed": lambda s: Weights(
+        stages=(_stage(s, now=2),), b=_stage(s)
+    ),
+    r"c: got 1/2 in the update of f; 1, the step's end, is allowed": lambda s: Weights(
+        b=_stage(s, c=HALF)
+    ),
+    r"carry: got 1 of 1 stages in f; the number of a stage at c = 1": lambda s: Weights(
+        stages=(_stage(s, c=HALF),), b=_stage(s), carry=1
+    ),
+    r"carry: got 2 of 1 stages in f": lambda s: Weights(stages=(_stage(s),), b=_stage(s), carry=2),
+    r"carry: got 0 of 0 stages in f": lambda s: Weights(b=_stage(s), carry=0),
+}
+
+
+@pytest.mark.parametrize("message", MALFORMED)
+def test_malformed_weights_are_neither_proved_nor_planned(message: str) -> None:
+    def f(s: Step) -> Weights:
+        return MALFORMED[message](s)
+
+    e = unpublished(method(f), NOISE_RHO)
+    grid = laid(schedule("edm"), "rho", steps=2, start=2.0, end=1.0)
+    for use in (lambda: prove_order(e), lambda: plan(e, grid)):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_looking_back_needs_q() -> None:
+    def f(s: Step) -> Weights:
+        b = interpolate(s, 1, [0, s.past(1)])
+        return Weights(b=Row(now=b[:1], past=b[1:]))
+
+    with pytest.raises(ValueError, match=r"q: got a f without it; .* must take q"):
+        prove_order(unpublished(method(f), NOISE_RHO))

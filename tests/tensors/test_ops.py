@@ -21,13 +21,15 @@ from solvers.float64 import FLOAT64
 from solvers.forms import DATA_LAMBDA, FORMS, NOISE_RHO, Form, GaussianPart, Statistics
 from solvers.grids import Grid, explicit, laid
 from solvers.method import entry, registry
-from solvers.ops import Op, Plan
+from solvers.ops import Advance, Op, Plan
 from solvers.plan import plan
 from solvers.point import Point
 from solvers.sample import sample
 from solvers.schedules import schedule
+from solvers.step import step
 from solvers.trajectory import Eval
 from solvers.transfer import ends, renoise, switch
+from tests.problems import DEIS
 
 F64 = torch.float64
 MEAN, VARIANCES = (0.3, -1.0, 2.0), (0.02, 0.5, 4.0)
@@ -275,3 +277,15 @@ def negative() -> Statistics:
 def test_bad_plans_name_argument_value_and_what_is_allowed(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_evaluations_know_where_they_were_made() -> None:
+    """Their clocks are those of the calls: the form's own clock at each call's noise level."""
+    for name in ("dpm_solver_3", "rho_rk4"):
+        p = on(name)
+        for op in p.ops:
+            assert isinstance(op, Advance)
+            _, evals = step(op, DEIS, 0.4, None, (), lambda count, where: ())
+            clocks = [-math.log(c.sigma / c.alpha) for c in op.calls]
+            places = clocks if p.form.clock == "lam" else [math.exp(-c) for c in clocks]
+            assert [e.tau for e in evals] == pytest.approx(places, rel=1e-12)

@@ -246,3 +246,16 @@ def test_a_refused_run_leaves_the_old_result(
     assert out.read_bytes() == old
     assert len(list(tmp_path.iterdir())) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("method", ["ddim", "unip_1", "unipc_1", "deis_t_ab0"])
+def test_lowering_the_end_of_order_one_changes_nothing(method: str) -> None:
+    runs = [{**RUN, "method": method, "options": o} for o in ({}, {"lower_order_final": True})]
+    assert solve(runs[0])["x_final"] == solve(runs[1])["x_final"]
+
+
+def test_listed_orders_replace_the_final_lowering() -> None:
+    orders = {"orders": [1, 2, 2, 2]}
+    runs = [{**orders}, {**orders, "lower_order_final": True}, {"orders": [1, 2, 2, 1]}]
+    ends = [solve({**RUN, "method": "unip_2", "options": o})["x_final"] for o in runs]
+    assert ends[0] == ends[1] != ends[2]

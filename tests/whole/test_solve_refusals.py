@@ -211,3 +211,25 @@ def test_json_is_strict(text: str, begins: str) -> None:
         parse(text)
     assert one_line(caught.value, begins, "allowed")
     assert parse('{"a": [1, -2.5, 1e5, true, null]}') == {"a": [1, -2.5, 1e5, True, None]}
+
+
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        ({"method": "dpm_solver_3", "options": {"r1": 0.5, "r2": 0.5, "weights": "taylor"}},
+         "options: got r1=0.5, r2=0.5, weights=taylor; "),
+        ({"method": "rho_heun2", "options": {"alpha": 3}}, "options: got alpha=3; "),
+        (scire(phi1=[["m3"]] * 4), "options.phi1[0]: got ['m3']"),
+        ({"method": "unip_2", "options": {"orders": [1, 2, 2, 3]}}, "options.orders[3]: got 3"),
+    ],
+)  # fmt: skip
+def test_options_without_weights_are_named(change: Json, begins: str) -> None:
+    with pytest.raises(ValueError, match="allowed") as caught:
+        solve({**RUN, **change})
+    assert one_line(caught.value, begins, "allowed"), caught.value
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '[{"b": {"c": 1, "c": 1}}]'])
+def test_a_key_stands_once(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^json: got the key '[ac]' twice; once is allowed$"):
+        parse(text)
