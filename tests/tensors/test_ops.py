@@ -289,3 +289,25 @@ def test_evaluations_know_where_they_were_made() -> None:
             clocks = [-math.log(c.sigma / c.alpha) for c in op.calls]
             places = clocks if p.form.clock == "lam" else [math.exp(-c) for c in clocks]
             assert [e.tau for e in evals] == pytest.approx(places, rel=1e-12)
+
+
+def test_a_carried_evaluation_ends_at_a_switch() -> None:
+    """It belongs to the old form: the next step calls the model anew, and the plan counts that."""
+    a, b, *_ = GRID.points
+    first = plan(entry("unipc_1"), Grid(LINEAR, FLOAT64, (a, b)), correct_last=True)
+    rest = plan(entry("ddim"), GRID, first=1)
+    change = switch(first.form, rest.form, b, ())
+    leave = (*first.leave, ends(rest.form, b), *rest.leave)
+    joined = with_ops(first, (*first.ops, change, *rest.ops), leave=leave)
+    middle = sample(first, Known(OTHER), X).x
+    result = sample(joined, Known(OTHER), X)
+    torch.testing.assert_close(result.x, sample(rest, Known(OTHER), middle).x, **ROUNDING)
+    assert result.nfe == joined.nfe == first.nfe + rest.nfe
+
+
+def test_a_state_has_the_coordinates_of_the_statistics() -> None:
+    p = on("gaussian_ab2")
+    assert p.coordinates == X.shape[-1]
+    assert on("ddim").coordinates is None
+    with pytest.raises(ValueError, match=r"x: got shape \(2, 1\); 3 coordinates .* are allowed"):
+        sample(p, Known(OTHER), X[:, :1])

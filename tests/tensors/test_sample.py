@@ -20,9 +20,6 @@ from solvers.sample import sample
 from solvers.schedules import schedule
 from solvers.trajectory import Eval
 
-# torch scripts its own derivative formulas the first time forward mode is used
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
-
 LAW = GaussianMixture.isotropic([0.4, 0.6], [[-1.2, 0.3], [1.5, -0.4]], [0.25, 0.64])
 X = torch.tensor([[0.4, 1.0], [-1.3, 0.2], [0.9, -0.7]], dtype=torch.float64)
 LINEAR = schedule("vp_linear")
