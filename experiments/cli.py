@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from experiments import commands, store
-from experiments.commands import Answer
+from experiments import commands, runs, store
+from experiments.answer import Answer
 
 WHAT = ("methods", "schedules", "grids", "forms", "options")
 FAILURES = (ValueError, ArithmeticError, OSError)
@@ -84,14 +84,25 @@ def parser() -> Parser:
     _workers(p)
     p.add_argument("--plot", metavar="FILE", help="draw the overview: .png, .svg or .pdf")
 
-    p = add("solve", commands.solve, "run what a JSON object describes, beside the exact solution")
+    p = add("solve", runs.solve, "run what a JSON object describes, beside the exact solution")
     p.add_argument("run", nargs="?", metavar="RUN.json", help="one run; - is standard input")
     p.add_argument("--jsonl", metavar="RUNS", help="one run a line, one result a line")
     p.add_argument("-o", "--out", metavar="FILE", help="written whole or not at all")
     p.add_argument("--states", action="store_true", help="the states at all nodes")
     p.add_argument("--no-exact", action="store_true", help="leave out the exact solution")
 
-    p = add("report", commands.report, "the page with all orders, errors and samples")
+    p = add("factor", runs.factor, "where SciRE's factor helps: 1/φ* of every step of a run")
+    p.add_argument("run", metavar="RUN.json", help="as for solve; - is standard input")
+
+    p = add("convert", runs.convert, "published statistics of DPM-Solver-v3 as one file")
+    p.add_argument("files", nargs="+", metavar="FILE", help="l.npz and sb.npz")
+    p.add_argument("out", metavar="OUT", help="a .npz with lam, l, s, b")
+    both = {"nargs": 2, "type": float}
+    p.add_argument("--lam-range", **both, metavar=("LO", "HI"), help="of the tables' nodes")
+    p.add_argument("--schedule", metavar="NAME", help="or the range of a run on this schedule")
+    p.add_argument("--t-range", **both, metavar=("START", "END"), help="between these times")
+
+    p = add("report", runs.report, "the page with all orders, errors and samples")
     p.add_argument("--out", default="report", metavar="DIR", help="default: report")
     p.add_argument("--study", default="digits", metavar="NAME", help="or a TOML file")
     p.add_argument("--images", metavar="SOURCE", help="digits, fashion, or an IDX file or folder")
@@ -103,6 +114,11 @@ def parser() -> Parser:
     p.add_argument(
         "--check", action="store_true", help="only look: status 1 if one is not current"
     )
+
+    p = add("audit", commands.audit, "measured orders of the schedulers of other libraries")
+    p.add_argument("names", nargs="*", metavar="NAME", help="their classes; all by default")
+    p.add_argument("--agreement", action="store_true", help="distances from methods of ours")
+    _workers(p)
 
     p = add("cite", commands.cite, "BibTeX of methods")
     p.add_argument("names", nargs="*", metavar="NAME", help="methods or keys; all by default")

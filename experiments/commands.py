@@ -1,4 +1,4 @@
-"""What each subcommand of ``scoreproof`` does: arguments in, an ``Answer`` out.
+"""Subcommands about methods: what there is, what is proved, what is measured.
 
 torch and SymPy are imported by the commands that need them: ``list`` and ``cite`` start at once.
 """
@@ -7,31 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import log
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from experiments import store
-from experiments.terminal import Tick, bar, say, table
+from experiments.answer import Answer
+from experiments.terminal import bar, say, table
 from solvers.method import Entry, Variant, entry
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One JSON value; how to show it to people; the exit status."""
-
-    value: Any
-    show: Callable[[], None]
-    status: int = 0
-
 
 # --- what there is -------------------------------------------------------------------------------
 
@@ -173,13 +162,18 @@ ORDER_COLUMNS = (
     "measured_irregular",
     "proved_plain_start",
     "measured_plain_start",
+    "proved_weak",
+    "measured_weak",
 )
 
 
+FOUND = ("claimed", "proved", "measured")
+
+
 def orders(args: Namespace) -> Answer:
-    """The table of orders."""
+    """The table of orders, and every published row that is not right beside the one that is."""
     from experiments import plots
-    from experiments.orders import order_rows
+    from experiments.orders import order_rows, pairs
     from experiments.style import drawable
 
     if args.plot:
@@ -191,7 +185,18 @@ def orders(args: Namespace) -> Answer:
         plots.save(plots.overview(rows), args.plot)
     lines = [(plots.name_of(r), *(r[k] for k in ORDER_COLUMNS), r["verdict"]) for r in rows]
     heads = ("solver", *(name.replace("_", "\n") for name in ORDER_COLUMNS), "verdict")
-    return Answer(rows, lambda: table(heads, lines))
+
+    def show() -> None:
+        table(heads, lines)
+        beside = [
+            (plots.name_of(a), *(a[k] for k in FOUND), plots.name_of(b), *(b[k] for k in FOUND))
+            for a, b in pairs(rows)
+        ]
+        if beside:
+            heading = "\nas published, beside what is right"
+            table(("published", *FOUND, "right", *FOUND), beside, title=heading)
+
+    return Answer(rows, show)
 
 
 def certify(args: Namespace) -> Answer:
@@ -210,84 +215,17 @@ def certify(args: Namespace) -> Answer:
     return Answer(files, lambda: say(f"{len(files)} certificates written"))
 
 
-# --- runs ----------------------------------------------------------------------------------------
+def audit(args: Namespace) -> Answer:
+    """Schedulers of other libraries: their orders, or how they agree with ours."""
+    from experiments.peers import agreement
+    from experiments.peers import audit as orders_of_peers
 
+    about = agreement if args.agreement else orders_of_peers
+    with bar("audit") as tick:
+        rows = about.rows(args.names, workers=args.workers, progress=tick)
 
-def solve(args: Namespace) -> Answer:
-    """One run, or one run a line."""
-    if (args.run is None) == (args.jsonl is None):
-        raise ValueError(f"RUN: got {args.run!r}; one of RUN.json and --jsonl RUNS is allowed")
-    out = store.writable(args.out, "-o") if args.out else None
-    how = {"states": args.states, "exact": not args.no_exact}
-    return _one(args.run, out, how) if args.run else _many(args.jsonl, out, how)
+    def show() -> None:
+        table(about.HEADS, map(about.cells, rows))
+        say("\n".join(["", *orders_of_peers.footnotes()]))
 
-
-def _one(run: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
-    from experiments.solve import parse, solve
-
-    result = solve(parse(_read(run, "RUN")), **how)
-    if out is None:
-        return Answer(result, lambda: print(store.page(result), end=""))
-    with store.replacing(out) as file:
-        file.write(store.page(result))
-    return Answer(result, lambda: say(f"{out}: {result['nfe']} model calls"))
-
-
-def _many(runs: str, out: Path | None, how: Mapping[str, bool]) -> Answer:
-    from experiments.solve import solve_lines
-
-    lines = [line for line in _read(runs, "--jsonl").splitlines() if line.strip()]
-    with bar("solve") as tick:
-        results = solve_lines(lines, **how)
-        if out is None:
-            kept = [_counted(r, i, len(lines), tick) for i, r in enumerate(results, 1)]
-            status = 2 if any("error" in r for r in kept) else 0
-            return Answer(kept, lambda: say("\n".join(map(store.line, kept))), status)
-        refused = 0
-        with store.replacing(out) as file:
-            for i, result in enumerate(results, 1):
-                refused += "error" in _counted(result, i, len(lines), tick)
-                file.write(store.line(result) + "\n")
-    value = {"written": str(out), "runs": len(lines), "refused": refused}
-    show = f"{out}: {len(lines)} runs, {refused} refused"
-    return Answer(value, lambda: say(show), status=2 if refused else 0)
-
-
-def _counted(result: dict[str, Any], i: int, total: int, tick: Tick) -> dict[str, Any]:
-    tick(i, total, f"line {i}")
-    return result
-
-
-def _read(name: str, argument: str) -> str:
-    """A file's text; "-" is standard input."""
-    try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ValueError(f"{argument}: got {name!r} ({why}); a text file is allowed") from None
-
-
-def report(args: Namespace) -> Answer:
-    """The report."""
-    from experiments.report import FAST
-    from experiments.report import report as write
-    from experiments.study import load
-
-    if Path(args.out).is_file():
-        raise ValueError(f"--out: got {args.out!r}, which is a file; a folder is allowed")
-    study = load(args.study)
-    if args.images:
-        label = args.images if "/" not in args.images else Path(args.images).stem
-        study = replace(study, name=label, target=args.images)
-    names: Sequence[str] | None = FAST if args.fast else None
-    if args.fast:
-        study = replace(study, nfe=(5, 10), grids=study.grids[:1], samples=study.sheet.samples)
-    done = write(args.out, study=study, names=names, workers=args.workers, stage=bar)
-    stale = [{"method": name, "certificate": state} for name, state in done.stale]
-    value = {
-        "page": str(done.page),
-        "orders": len(done.orders),
-        "work": len(done.work),
-        "certificates": stale,
-    }
-    return Answer(value, lambda: say(f"{done.page}\n{done.summary}"))
+    return Answer(rows, show)

@@ -11,6 +11,7 @@ The mixture has two components: on a single Gaussian some methods converge faste
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +21,17 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from gaussian_score.reference import Oracle
+from solvers.advance import bind, memory
 from solvers.each import Each, each_over
+from solvers.empirical import Empirical, Fading, Source
 from solvers.field import Field, Scalar
 from solvers.float64 import FLOAT64
-from solvers.forms import Form, Statistics
+from solvers.form import Form
+from solvers.forms import Statistics
 from solvers.grids import Grid, explicit
 from solvers.method import Entry
-from solvers.ops import Advance, Plan, realize
-from solvers.plan import bind, memory, plan
+from solvers.ops import Advance, Plan, plain, realize
+from solvers.plan import plan
 from solvers.point import Point
 from solvers.schedules import Schedule, VPLinear
 from solvers.step import Model, evaluate, run
@@ -135,7 +139,8 @@ def errors(
     for n in steps:
         g = grid(problem, n, F, kind)
         first = 0 if kind == "plain" else seeds(entry, options)
-        p = plan(entry, g, form=form, statistics=statistics(problem), first=first, **options)
+        known = statistics(problem, form or entry.form(options))
+        p = plan(entry, g, form=form, statistics=known, first=first, **options)
         ends = (
             run_torch(p, g, problem, first) if F is FLOAT64 else run_exactly(p, g, problem, first)
         )
@@ -144,6 +149,15 @@ def errors(
         h = max(abs(float(op.h)) for op in p.ops if isinstance(op, Advance))
         out.append((h, math.sqrt(sum(e * e for e in miss) / len(miss))))
     return out
+
+
+def fingerprint(entry: Entry, options: Mapping[str, Any]) -> str:
+    """What the runs of a method are made of: all operations on two short grids."""
+    known = statistics(PROBLEM, entry.form(options))
+    grids = (grid(PROBLEM, 8, FLOAT64, kind) for kind in ("exact", "irregular"))
+    plans = (plan(entry, g, statistics=known, **options) for g in grids)
+    made = [(p.form.clock, plain(p.enter), [plain(op) for op in p.ops]) for p in plans]
+    return json.dumps([seeds(entry, options), made])
 
 
 def seeds(entry: Entry, options: Mapping[str, Any]) -> int:
@@ -216,6 +230,7 @@ def estimate(curve: Sequence[tuple[float, float]], floor: float) -> OrderEstimat
     )
 
 
-def statistics(problem: Problem) -> Statistics:
-    """The data's own moments."""
-    return Statistics((float(problem.mixture.mean),), (float(problem.mixture.variance),))
+def statistics(problem: Problem, form: Form) -> Statistics | Source:
+    """The data's own moments; for the form EMS a closed form in which no function is constant."""
+    known = Statistics((float(problem.mixture.mean),), (float(problem.mixture.variance),))
+    return Fading(known) if isinstance(form, Empirical) else known

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from solvers.forms import FORMS, NOISE_RHO, Form
+from solvers.form import Form
+from solvers.forms import FORMS, NOISE_RHO
 from solvers.method import Entry, WeightFunction, entry, published_by, unpublished
 
 

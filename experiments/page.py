@@ -144,6 +144,7 @@ COLUMNS = {
     "measured": "measured",
     "measured_plain_start": "warm-up",
     "measured_irregular": "1:2 grid",
+    "measured_weak": "weak",
 }
 """Order columns of the table, with their headings."""
 
@@ -160,16 +161,44 @@ def table(rows: Sequence[Row], names: Sequence[str], plots: Sequence[str]) -> st
     )
 
 
+FOUND = ("claimed", "proved", "measured")
+
+
+def beside(pairs: Sequence[tuple[Row, Row]]) -> str:
+    """(As published, right) row by row."""
+    heads = ("as published", *FOUND, "right", *FOUND)
+    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+    lines = "".join(
+        "<tr>" + "".join(_solver(row) + _found(row) for row in pair) + "</tr>" for pair in pairs
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def _solver(row: Row) -> str:
+    return f"<td><b>{_breakable(row['method'])}</b>{_options(row)}</td>"
+
+
+def _found(row: Row) -> str:
+    short = row["claimed"] is not None and row["proved"] < row["claimed"]
+    return "".join(
+        f'<td class="n{" bad" if short and key == "proved" else ""}">{_number(row[key])}</td>'
+        for key in FOUND
+    )
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
 def _body(row: Row, name: str, plot: str) -> str:
     short = row["claimed"] is not None and row["proved"] < row["claimed"]
     solver = f"<b>{_breakable(row['method'])}</b>{_options(row)}"
     cells = [f'<td data-key="{escape(name)}">{solver}</td>']
     for key in COLUMNS:
         value = row[key]
-        shown = "–" if value is None else f"{value:.2f}" if isinstance(value, float) else value
         bad = " bad" if short and key == "proved" else ""
         plain = "" if value is None else value
-        cells.append(f'<td class="n{bad}" data-key="{plain}">{shown}</td>')
+        cells.append(f'<td class="n{bad}" data-key="{plain}">{_number(value)}</td>')
     kind = ' class="bad"' if short else ""
     stale = "" if row["certificate"] == "current" else f" (certificate {row['certificate']})"
     return (
@@ -197,6 +226,7 @@ def _details(row: Row) -> str:
         "model calls a step": row["evals_per_step"],
         "order on any fixed step ratios": f"{row['proved_any_grid']} proved",
         "order with warm-up": f"{row['proved_plain_start']} proved",
+        "weak order": "no noise" if row["proved_weak"] is None else f"{row['proved_weak']} proved",
         "window of h": _range(row["window"]),
         "source": escape(row["source"]),
         "certificate": row["certificate"],

@@ -36,6 +36,16 @@ class Law:
         """For caches."""
         return b"".join(a.tobytes() for a in (self.weights, self.means, self.covs))
 
+    def __eq__(self, other: object) -> bool:
+        """By value."""
+        return isinstance(other, Law) and (self.means.shape, self.key) == (
+            other.means.shape,
+            other.key,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     def principal(self) -> tuple[Statistics, Floats]:
         """Mean and variances in the eigenbasis of the covariance, and the basis (columns)."""
         mean = self.weights @ self.means

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments import page, plots, store, work
 from experiments.measure import PROBLEM
+from experiments.orders import pairs
 from experiments.references import cite
 from experiments.study import Study
 from experiments.terminal import Tick
@@ -46,6 +47,7 @@ def write(
             ("What this is", introduction(orders, stale)),
             ("Orders at a glance", glance(orders)),
             ("All solvers", solvers(orders, names, curves)),
+            ("As published and right", published(orders)),
             ("Convergence by family", families(orders)),
             ("Error against work", against_work(study, problem, rows)),
             ("Samples", samples(study, problem)),
@@ -101,10 +103,21 @@ def solvers(orders: Sequence[Row], names: Sequence[str], curves: Sequence[str]) 
     guide = """
         Measured: the slope at the last doubling of the number of steps, with 50 digits and a
         history from the exact flow. Warm-up: the same with the usual start of rising order. 1:2
-        grid: steps that alternate in length. A verdict opens the leading error, the plot and the
-        source; a heading sorts.
+        grid: steps that alternate in length. Weak: mean and variance of a stochastic sampler on
+        Gaussian data; its other columns are measured without noise. A verdict opens the leading
+        error, the plot and the source; a heading sorts.
     """
     return page.prose(guide) + page.table(orders, names, curves)
+
+
+def published(orders: Sequence[Row]) -> str:
+    """What people run beside what the mathematics says."""
+    said = page.prose("""
+        Where a published formula or code is not what the mathematics says, both are here, each
+        with its own certificate. The right one is the default; `as_published` and the like ask
+        for the other.
+    """)
+    return said + page.beside(pairs(orders))
 
 
 def against_work(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:

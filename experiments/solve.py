@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.ems import fit, read_ems
 from experiments.methods import find
 from experiments.problems import (
     Floats,
@@ -36,9 +37,9 @@ from gaussian_score.reference import reference_flow
 from solvers.denoiser import Known
 from solvers.forms import GaussianPart
 from solvers.grids import Grid
-from solvers.plan import plan
+from solvers.plan import climbed, plan
 from solvers.point import Point
-from solvers.sample import sample
+from solvers.sample import normals, sample, sample_adaptive
 
 REQUIRED = ("problem", "schedule", "method", "grid", "x_start")
 KEYS = (*REQUIRED, "options", "teleport", "finish", "dtype", "ems")
@@ -48,7 +49,11 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 def solve(run: Any, *, states: bool = False, exact: bool = True) -> dict[str, Any]:
-    """One run; ``ValueError`` with one line that names the key, the value and what is allowed."""
+    """One run; ``ValueError`` with one line that names the key, the value and what is allowed.
+
+    Noise is drawn from ``options.seed`` (default 0); ``exact`` and the errors compare with the
+    flow without noise from the same start.
+    """
     obj = mapping(run, "run", KEYS, required=REQUIRED)
     try:
         return _solve(obj, states, exact)
@@ -70,10 +75,8 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
     name = word(obj["method"], "method")
     entry = find(name, form=options.pop("form", None), q=options.pop("q", None))
     mapping(options, "options", (*entry.options, *PLAN_OPTIONS))
-    if "ems" in obj:
-        raise ValueError(
-            f"ems: got {shown(obj['ems'])}; no model statistics are allowed with {entry.name}"
-        )
+    form = entry.form(options)
+    ems = read_ems(obj, form, entry.name)
     grid = read_grid(obj["grid"], schedule)
     x = array(obj["x_start"], "x_start", 2)
     if x.shape[1] != law.means.shape[1]:
@@ -84,24 +87,33 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
     if "teleport" in obj:
         grid, above = cut(grid, obj["grid"], _level(obj["teleport"], law, grid))
     statistics, basis = None, np.eye(x.shape[1])
-    if above is not None or isinstance(entry.form(options), GaussianPart):
+    if above is not None or isinstance(form, GaussianPart):
         statistics, basis = law.principal()
         law = law.rotated(basis)
     mixture = GaussianMixture.full(law.weights, law.means, law.covs).to(dtype=DTYPES[dtype])
     began = time.perf_counter()
-    p = plan(
-        entry,
-        grid,
-        statistics=statistics,
-        teleport=above,
-        finish=obj.get("finish", "none"),
-        **options,
-    )
-    start = torch.tensor(x @ basis, dtype=DTYPES[dtype])
-    result = sample(p, Known(mixture), start, states=states, state=DTYPES[dtype])
+    report: Mapping[str, Any] = {}
+    if ems is not None:
+        fitted = fit(ems, form, law, grid, above)
+        form, grid, above, report = fitted.form, fitted.grid, fitted.above, fitted.report
+    start, state = torch.tensor(x @ basis, dtype=DTYPES[dtype]), DTYPES[dtype]
+    finish = obj.get("finish", "none")
+    if entry.controller:
+        if above is not None:
+            raise ValueError(f"teleport: got {obj['teleport']}; none is allowed with {entry.name}")
+        how = {"finish": finish, "states": states, **options}
+        done = sample_adaptive(entry, grid, Known(mixture), start, state=state, **how)
+        p, result, points = done.plan, done.trajectory, done.points
+    else:
+        if options.get("orders") is None:
+            grid, _ = climbed(entry, grid, options)
+        how = {"form": form, "statistics": statistics, "teleport": above, "finish": finish}
+        p = plan(entry, grid, **how, **options)
+        noise = normals(_seeds(options, len(x)), start) if p.noisy else None
+        result = sample(p, Known(mixture), start, noise=noise, states=states, state=state)
+        points = (*((above,) if above else ()), *grid.points)
     seconds = time.perf_counter() - began
     final = _back(result.x, basis)
-    points = (*((above,) if above else ()), *grid.points)
     out: dict[str, Any] = {
         "x_final": final.tolist(),
         "nfe": result.nfe,
@@ -110,13 +122,22 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
         "plan_hash": p.hash,
         "seconds": seconds,
     }
+    out |= report
     if above is not None:
         out["sigma_skip"] = float(grid.points[0].rho)
     if states:
         out["states"] = [_back(s, basis).tolist() for s in result.states]
     if exact:
-        out |= _compare(law, full, x @ basis, basis, final, obj.get("finish", "none"))
+        out |= _compare(law, full, x @ basis, basis, final, finish)
     return out
+
+
+def _seeds(options: Mapping[str, Any], count: int) -> list[int]:
+    """Sample b draws from seed + b: alone, with the seed seed + b, it is the same."""
+    seed, most = options.get("seed", 0), 2**63 - count
+    if seed > most:
+        raise ValueError(f"options.seed: got {seed}; an integer from 0 to {most} is allowed")
+    return [seed + b for b in range(count)]
 
 
 def _level(spec: Any, law: Law, grid: Grid) -> float:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from experiments.data import fit_mixture, load_images
+from experiments.measure import fingerprint
 from experiments.parallel import unordered
 from experiments.store import open_run
 from experiments.study import Rule, Study
@@ -27,9 +28,9 @@ from gaussian_score.reference import reference_flow
 from solvers.coordinatewise import ARRAYS
 from solvers.denoiser import Known
 from solvers.float64 import FLOAT64
-from solvers.forms import GaussianPart, Statistics
+from solvers.forms import Fitted, Statistics
 from solvers.grids import rule
-from solvers.method import entry, rows
+from solvers.method import AS_PUBLISHED, entry, rows
 from solvers.ops import Advance, Plan
 from solvers.plan import plan
 from solvers.point import Point
@@ -110,20 +111,24 @@ def build(study: Study) -> Problem:
 
 
 def tasks(study: Study) -> list[Task]:
-    """Every published row of the registry, or of the study's methods, on every grid."""
+    """What people run of the registry, or of the study's methods, on every grid.
+
+    Every method with its defaults and as published; fixed steps of a given number and no noise, so
+    that errors against the flow can be compared; of equal runs the first.
+    """
     chosen = set(study.methods)
-    return [
-        Task(e.name, dict(v.options), grid)
-        for e, v in rows()
-        for grid in study.grids
-        if v.published and (not chosen or e.name in chosen)
-    ]
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for e, v in rows():
+        run = v is e.variants[0] or (v.published and any(k in v.options for k in AS_PUBLISHED))
+        if run and (not chosen or e.name in chosen) and e.quiet is None and e.controller is None:
+            found.setdefault(fingerprint(e, v.options), (e.name, dict(v.options)))
+    return [Task(*row, grid) for row in found.values() for grid in study.grids]
 
 
 def planned(study: Study, problem: Problem, task: Task, steps: int) -> Plan:
     """The task's plan between the study's two noise levels."""
     e = entry(task.method)
-    F = ARRAYS if isinstance(e.form(task.options), GaussianPart) else FLOAT64
+    F = ARRAYS if isinstance(e.form(task.options), Fitted) else FLOAT64
     s = schedule(task.grid.schedule)
     ends = (Point(s, F, "rho", F.number(rho)) for rho in (study.rho_start, study.rho_end))
     grid = rule(task.grid.name, steps, *ends, options=task.grid.options)
@@ -147,12 +152,23 @@ def cost(p: Plan) -> tuple[int, int]:
     return p.nfe, derivatives
 
 
+def steps_within(study: Study, problem: Problem, task: Task, nfe: int) -> int:
+    """The most steps that take ``nfe`` model calls or fewer; 0 if one step takes more."""
+    steps = nfe
+    while steps > 0:
+        calls, _ = cost(planned(study, problem, task, steps))
+        if calls <= nfe:
+            break
+        steps -= math.ceil((calls - nfe) / math.ceil(calls / steps))
+    return max(steps, 0)
+
+
 def measure(study: Study, problem: Problem, task: Task) -> list[dict[str, Any]]:
-    """The task's rows; a budget that is no multiple of a step's calls is used in part."""
-    calls, derivatives = cost(planned(study, problem, task, 1))
-    counts = sorted({n // calls for n in study.nfe} - {0})
+    """The task's rows; a budget that no number of steps uses up is used in part."""
+    counts = sorted({steps_within(study, problem, task, n) for n in study.nfe} - {0})
+    derivatives = cost(planned(study, problem, task, 1))[1]
     if derivatives:
-        counts = [n for n in counts if n * (calls + derivatives) <= study.work]
+        counts = [n for n in counts if n * (1 + derivatives) <= study.work]
     plans = [planned(study, problem, task, n) for n in counts]
     if plans:
         with suppress(ValueError):  # the first run loads code: not timed
@@ -223,8 +239,8 @@ def pictures(study: Study, problem: Problem) -> dict[str, Any]:
     out: dict[str, Any] = {"exact": problem.pixels(problem.exact)[:shown], "methods": {}}
     for name in study.sheet.methods:
         task = Task(name, {}, study.grids[0])
-        calls, _ = cost(planned(study, problem, task, 1))
-        p = planned(study, problem, task, max(1, study.sheet.nfe // calls))
+        steps = steps_within(study, problem, task, study.sheet.nfe)
+        p = planned(study, problem, task, max(1, steps))
         end, _ = carry(study, problem, p)
         out["methods"][name] = {"images": problem.pixels(end)[:shown], "nfe": p.nfe}
     return out

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from solvers.each import vector
 from solvers.field import Exact, Field, Scalar
-from solvers.forms import Form
+from solvers.form import Form
 from solvers.ops import Call
 from solvers.schedules import Schedule
 
@@ -92,6 +92,11 @@ def _(F: TorchField, values: Sequence[float | Exact]) -> Scalar:
 
 class Denoiser(ABC):
     """A model whose predictions may be asked at numbers or at 0-d tensors t, α, σ."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What was put around a model, innermost first, as a plan names it."""
+        return ()
 
     @abstractmethod
     def at(self, kind: str, x: Tensor, t: Any, alpha: Any, sigma: Any) -> Tensor:

@@ -10,6 +10,7 @@ nodes to 50 digits.
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -190,3 +191,24 @@ def laid(
             raise ValueError(f"grid.{key}: got {value!r}; a finite time is allowed")
     ends = (Point(schedule, F, "t", F.number(t)) for t in (start, end))
     return rule(name, steps, *ends, options=options)
+
+
+def inner_nodes(
+    grid: Grid, orders: Sequence[int], name: str, options: Mapping[str, float] | None = None
+) -> dict[str, list[Any]]:
+    """Options r1 and r2 of a singlestep method: each step split by a rule as the grid itself is.
+
+    r_j = (ρ_j − ρ_s)/(ρ_t − ρ_s), the rule's nodes of order(s) intervals from s to t; None where a
+    step has fewer stages.  Source: SciRE's code on discrete schedules, which takes these fractions
+    of ρ for fractions of 1/ρ too.
+    """
+    if len(orders) != grid.steps:
+        raise ValueError(
+            f"orders: got {len(orders)}; one for each of {grid.steps} steps is allowed"
+        )
+    places: list[list[Any]] = []
+    for order, (s, t) in zip(orders, itertools.pairwise(grid.points), strict=True):
+        nodes = rule(name, order, s, t, options).points[1:-1]
+        fractions = ((p.rho - s.rho) / (t.rho - s.rho) for p in nodes)
+        places.append([grid.F.out(r) for r in fractions])
+    return {f"r{j + 1}": [p[j] if j < len(p) else None for p in places] for j in (0, 1)}

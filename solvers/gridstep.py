@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from solvers.field import Field, Scalar
-from solvers.forms import Form, Moments, clock, place
-from solvers.method import Weight
+from solvers.form import Form, Moments, clock, place
 from solvers.point import Point
+from solvers.weights import Weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,12 @@ class GridStep:
         """φ_k(c)."""
         return self.moments(c)(k)
 
+    def time(self, c: Weight = 1) -> float | None:
+        """t at c; a discrete model's in (0, 1]."""
+        end = self.points[self.index + 1] if c == 1 else None
+        p = end or self.form.end(self.F.lift(1) * c, self.start, self.h)
+        return p.schedule.label(float(p.t))
+
     def past(self, j: int) -> Scalar:
         """(τ_{n−j} − τ_n)/h."""
         return (self.taus[self.index - j] - self.taus[self.index]) / self.h
@@ -86,6 +92,10 @@ class Uniform:
     def phi(self, k: int, c: Weight = 1) -> Scalar:
         """1/k!."""
         return self.F.lift(1) / math.factorial(k)
+
+    def time(self, c: Weight = 1) -> float | None:
+        """Of no schedule."""
+        return None
 
     def past(self, j: int) -> Scalar:
         """−j."""

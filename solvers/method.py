@@ -1,7 +1,8 @@
-"""What a method is: a function from one step to weights; the registry of published names.
+"""Naming methods: ``@method`` marks a weight function, ``published`` puts it into the registry.
 
-An author writes a weight function, marks it ``@method`` and names it with ``published``.  The
-function's keyword parameters are its options: their annotations say what is allowed.
+An author writes a weight function, marks it ``@method`` and names it with ``published``; all that
+such a file needs is imported from here.  The function's keyword parameters are its options: their
+annotations say what is allowed.
 """
 
 from __future__ import annotations
@@ -9,132 +10,46 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import math
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
-from solvers.field import Exact, Field, Scalar, total
-from solvers.forms import Form
+from solvers.field import Scalar
+from solvers.form import Form
 from solvers.options import Option, options_of
+from solvers.weights import Row, Step, Weight, Weights, interpolate, lagrange
 
-Weight = Scalar | Exact
-WeightFunction = Callable[..., "Weights"]
+__all__ = [
+    "Entry",
+    "Row",
+    "Step",
+    "Variant",
+    "Weight",
+    "Weights",
+    "entry",
+    "interpolate",
+    "lagrange",
+    "method",
+    "published",
+    "published_by",
+    "registry",
+    "rows",
+    "unpublished",
+]
 
-
-class Step(Protocol):
-    """All that a method may know about one step, made by a plan or by the prover.
-
-    Fractions c and θ are of the step h in the form's clock; 0 is its start, 1 its end.
-    """
-
-    @property
-    def F(self) -> Field:
-        """Whose scalars the weights are."""
-        ...
-
-    @property
-    def index(self) -> int:
-        """Of this step, from 0."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Of the whole grid."""
-        ...
-
-    def phi(self, k: int, c: Weight = 1) -> Scalar:
-        """φ_k(c) of the form."""
-        ...
-
-    def past(self, j: int) -> Scalar:
-        """(τ_{n−j} − τ_n)/h, negative."""
-        ...
-
-    def ratio(self, j: int = 1, clock: str | None = None) -> Scalar:
-        """h_{n−j}/h_n, in the form's clock or in the named one."""
-        ...
-
-    def at(self, fraction: Weight, clock: str) -> Scalar:
-        """The fraction c of the point that lies at this fraction in the named clock."""
-        ...
+WeightFunction = Callable[..., Weights]
+Ladder = Callable[..., Sequence[int]]
+"""ladder(steps, **options): the order of every step."""
+NoiseRule = Callable[..., tuple[Scalar, Scalar, Any]]
+"""rule(a, b, steps, **options) for a step from ρ = a to b: the state is first raised to the first
+ρ returned, the step ends at the second and is raised to b; the last scales the noise of both."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """u(c) = φ₀(c) u + h [Σ now_j N_j + Σ past_j N_{−j} + Σ d_k h^k N^{(k)}]."""
-
-    now: tuple[Any, ...] = ()
-    """Weights of this step's evaluations N₀, N₁, ..."""
-    past: tuple[Any, ...] = ()
-    """Weights of N₋₁, N₋₂, ..."""
-    d: tuple[Any, ...] = ()
-    """Weights of h^k N^{(k)} at the start, k = 1, 2, ..."""
-    c: Any = 1
-    """Where the result lies."""
-    noise: Any = 0
-    """Multiple of the form's exact noise deviation over [0, c]; one ξ a step."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One step: the stages, whose results are evaluated in order, and the update."""
-
-    b: Row
-    stages: tuple[Row, ...] = ()
-    carry: int | None = None
-    """This evaluation (1 = first stage) is the next step's N₀; None: evaluate at the new point."""
-    low: Row | None = None
-    """Embedded update of lower order."""
-    consistent: bool = True
-    """Whether every row integrates a constant N exactly; False only as published."""
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """Stages, then the update."""
-        return (*self.stages, self.b)
-
-    @property
-    def memory(self) -> int:
-        """Past evaluations used."""
-        return max(len(row.past) for row in self.rows)
-
-    @property
-    def derivatives(self) -> int:
-        """Total derivatives used."""
-        return max(len(row.d) for row in self.rows)
-
-
-def lagrange(F: Field, nodes: Sequence[Weight]) -> list[list[Weight]]:
-    """Coefficients, constant first, of the polynomials ℓ_j with ℓ_j(x_m) = [j = m]."""
-    bases: list[list[Weight]] = []
-    for j, xj in enumerate(nodes):
-        basis: list[Weight] = [F.lift(1)]
-        for m, xm in enumerate(nodes):
-            if m != j:
-                scale = 1 / (F.lift(1) * (xj - xm))
-                up, stay = [0, *basis], [*(b * xm for b in basis), 0]
-                basis = [(p - q) * scale for p, q in zip(up, stay, strict=True)]
-        bases.append(basis)
-    return bases
-
-
-def interpolate(s: Step, c: Weight, nodes: Sequence[Weight]) -> tuple[Scalar, ...]:
-    """∫₀ᶜ of the polynomial with N_j at x_j, ``nodes``:  Σ b_j x_j^k = k! c^{k+1} φ_{k+1}(c).
-
-    Exact for N polynomial of degree < len(nodes) in the form's clock (Lagrange's basis).
-    """
-    moments = [s.phi(k + 1, c) * c ** (k + 1) * math.factorial(k) for k in range(len(nodes))]
-    return tuple(
-        total(b * moment for b, moment in zip(basis, moments, strict=True))
-        for basis in lagrange(s.F, nodes)
-    )
-
-
-# --- registry -----------------------------------------------------------------------------------
+AS_PUBLISHED = ("as_published", "p_pseudo", "c_pseudo")
+"""Options that ask for what a source does where it is not what the mathematics says."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +59,8 @@ class Variant:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     claim: int | None = None
     published: bool = True
+    right: str | None = None
+    """The entry that is right where this one is published but is not what the mathematics says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,13 +69,21 @@ class Entry:
 
     name: str
     fn: WeightFunction
-    forms: Mapping[str, Form]
+    forms: Mapping[Any, Form]
     """By the value of the option ``selector``; a single form has the key ""."""
     fixed: Mapping[str, Any]
     variants: tuple[Variant, ...]
     cite: str
     selector: str | None = None
     aliases: tuple[str, ...] = ()
+    ladder: Ladder | None = None
+    """The order of every step, where an option decides them: ladder(steps, **options)."""
+    renoise: NoiseRule | None = None
+    """Where a step begins and ends in ρ when noise is added before or after it."""
+    controller: Callable[..., Any] | None = None
+    """Of the step sizes, for a method that is run with ``Weights.low``."""
+    quiet: Mapping[str, Any] | None = None
+    """The options that switch a stochastic method's noise off; None for a deterministic one."""
 
     @property
     def family(self) -> str:
@@ -173,29 +98,69 @@ class Entry:
     @property
     def options(self) -> dict[str, Option]:
         """Everything that a caller may set, with defaults."""
-        own = {k: o for k, o in options_of(self.fn).items()}
+        own = options_of(self.fn)
         for key, value in self.fixed.items():
             if key in own:
-                old = own[key]
-                own[key] = Option(key, value, old.choices, old.kind)
+                own[key] = replace(own[key], default=value)
         if self.selector:
-            own[self.selector] = Option(
-                self.selector, next(iter(self.forms)), tuple(self.forms), "choice"
-            )
+            first = next(iter(self.forms))
+            names = tuple(k for k in self.forms if isinstance(k, str))
+            kind = "choice" if names else "flag"
+            own[self.selector] = Option(self.selector, first, names, kind, per_step=False)
+        for part in self._parts:
+            own |= part
+        if self.quiet is not None:
+            own["seed"] = Option("seed", 0, kind="count", per_step=False)
         return own
 
+    @property
+    def _parts(self) -> list[dict[str, Option]]:
+        """Options of the form, the ladder, the noise rule and the controller."""
+        form = {o.name: o for f in self.forms.values() for o in f.options}
+        functions = (f for f in (self.ladder, self.renoise, self.controller) if f)
+        return [form, *(options_of(f, per_step=False) for f in functions)]
+
+    def right(self, variant: Variant) -> tuple[str, Mapping[str, Any]] | None:
+        """The row to set beside a variant that is published but not right; None for the others.
+
+        Another entry, if the variant names one; else of this entry the most similar variant
+        without the switches of ``AS_PUBLISHED``.
+        """
+        if variant.right:
+            return variant.right, {}
+        rest = {k: v for k, v in variant.options.items() if k not in AS_PUBLISHED}
+        if len(rest) == len(variant.options):
+            return None
+        fits = [v for v in self.variants if v.options.items() <= rest.items()]
+        return self.name, max(fits, key=lambda v: len(v.options)).options
+
     def form(self, options: Mapping[str, Any]) -> Form:
-        """The form that these options select."""
-        if self.selector is None:
-            return self.forms[""]
-        value = options.get(self.selector, next(iter(self.forms)))
-        if not isinstance(value, str) or value not in self.forms:
-            allowed = " or ".join(repr(name) for name in self.forms)
-            raise ValueError(f"options.{self.selector}: got {value!r}; {allowed} is allowed")
-        return self.forms[value]
+        """The form that these options select and shape."""
+        table = self.options
+        chosen = next(iter(self.forms.values()))
+        if self.selector:
+            value = options.get(self.selector, table[self.selector].default)
+            chosen = self.forms[table[self.selector].check(value)]
+        own = {o.name: o.check(options[o.name]) for o in chosen.options if o.name in options}
+        for name in {o.name for f in self.forms.values() for o in f.options} & set(options):
+            if name not in own:
+                raise ValueError(
+                    f"options.{name}: got {options[name]!r}; it is allowed with another"
+                    f" {self.selector} only"
+                )
+        return chosen.with_options(**own) if own else chosen
 
     def resolve(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All keyword arguments of the weight function but ``q``; unknown options are refused."""
+        merged = self._merged(options)
+        return {k: v for k, v in merged.items() if k in options_of(self.fn)}
+
+    def part(self, fn: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of the entry's ladder, noise rule or controller."""
+        merged = self._merged(options)
+        return {k: merged[k] for k in options_of(fn)}
+
+    def _merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
         table = self.options
         for key, value in options.items():
             if key not in table:
@@ -203,8 +168,7 @@ class Entry:
                     f"options.{key}: got {value!r}; {self.name} takes"
                     f" {', '.join(table) or 'no options'}"
                 )
-        merged = {k: o.check(options[k]) if k in options else o.default for k, o in table.items()}
-        return {k: v for k, v in merged.items() if k != self.selector}
+        return {k: o.check(options[k]) if k in options else o.default for k, o in table.items()}
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -225,13 +189,18 @@ def method(fn: WeightFunction) -> WeightFunction:
 def published(
     name: str,
     fn: WeightFunction,
-    form: Form | Mapping[str, Form],
+    form: Form | Mapping[Any, Form],
     *,
     claim: int | None = None,
+    right: str | None = None,
     cite: str,
     select: str | None = None,
     variants: Sequence[Variant] = (),
     aliases: Sequence[str] = (),
+    ladder: Ladder | None = None,
+    renoise: NoiseRule | None = None,
+    controller: Callable[..., Any] | None = None,
+    quiet: Mapping[str, Any] | None = None,
     **fixed: Any,
 ) -> Entry:
     """Name a method: ``fixed`` are its parameters, ``variants`` the further rows of the table."""
@@ -240,7 +209,7 @@ def published(
         raise ValueError(
             f"{name}: several forms need select=, the option that chooses; one has none"
         )
-    rows = (Variant({}, claim), *variants)
+    rows = (Variant({}, claim, right=right), *variants)
     entry = Entry(
         name,
         fn,
@@ -250,6 +219,10 @@ def published(
         cite,
         select,
         tuple(aliases),
+        ladder,
+        renoise,
+        controller,
+        MappingProxyType(quiet) if quiet is not None else None,
     )
     for key in (name, *entry.aliases):
         if key in _ENTRIES and _ENTRIES[key].fn.__module__ != fn.__module__:

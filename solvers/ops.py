@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from solvers.forms import Form
-from solvers.method import Weights
+from solvers.form import Form
 from solvers.schedules import Schedule
+from solvers.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Renoise:
     factor: Any
     offset: Any
     noise: Any
+    arrives: bool = False
+    """Whether it ends a step, at a node."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,13 @@ class Plan:
     def nfe(self) -> int:
         """Model calls for one sample."""
         return len(self.evaluations)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a run draws noise."""
+        rows = (r for op in self.ops if isinstance(op, Advance) for r in op.weights.rows)
+        drawn = any(not isinstance(r.noise, int | float) or r.noise != 0 for r in rows)
+        return drawn or any(isinstance(op, Renoise) for op in self.ops)
 
     @property
     def coordinates(self) -> int | None:

@@ -6,26 +6,28 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from solvers.field import Field, Scalar
+from solvers.advance import bind, memory, named, stored, weights
+from solvers.empirical import Source
+from solvers.field import Scalar
 from solvers.float64 import FLOAT64
-from solvers.forms import GAUSSIAN, VELOCITY_T, Form, GaussianPart, Statistics
+from solvers.form import Form
+from solvers.forms import GAUSSIAN, VELOCITY_T, Fitted, Statistics
 from solvers.grids import Grid
-from solvers.gridstep import GridStep, Uniform
-from solvers.method import Entry, Row, Weights
+from solvers.gridstep import GridStep
+from solvers.method import Entry
 from solvers.ops import Advance, Denoise, Op, Plan
 from solvers.point import Point
-from solvers.transfer import call, ends, jump, store, switch
+from solvers.transfer import call, ends, jump, renoise, switch
+from solvers.weights import Row, Weights
 
-
-@lru_cache(maxsize=512)
-def memory(entry: Entry, q: int | None, options: tuple[tuple[str, Any], ...]) -> int:
-    """Past evaluations that a step of order q uses, found by asking on a uniform grid."""
-    return weights(entry, Uniform(FLOAT64), q, dict(options)).memory
+T = TypeVar("T")
+FINISHES = ("none", "denoise")
+"""What may follow the last step."""
 
 
 def plan(
@@ -33,13 +35,14 @@ def plan(
     grid: Grid,
     *,
     form: Form | None = None,
-    statistics: Statistics | None = None,
+    statistics: Statistics | Source | None = None,
     orders: Sequence[int] | None = None,
     lower_order_final: bool = False,
     correct_last: bool = False,
     finish: str = "none",
     teleport: Point | None = None,
     first: int = 0,
+    model: Sequence[str] = (),
     **options: Any,
 ) -> Plan:
     """The method on the grid.
@@ -48,13 +51,19 @@ def plan(
     warms up with 1, 2, .., q.  ``first`` leaves out the steps before it: their evaluations are
     then the run's ``history``.  ``teleport`` is where the grid was cut: the run starts there, at
     the first node of the uncut grid, and moves to the grid by the Gaussian's own flow.
+    ``statistics`` are those of the data or, in the form EMS, of the model; a ``form`` that has
+    its own keeps them.  ``model`` names what was put around the model (``Denoiser.parts``).
     """
+    given = orders
+    if orders is None:
+        grid, orders = climbed(entry, grid, options)
     form = form or entry.form(options)
-    if isinstance(form, GaussianPart):
+    if isinstance(form, Fitted) and form.statistics is None:
         form = form.with_statistics(_needed(statistics, entry.name))
+    grid = replace(grid, points=form.places(grid.points))
     bound = entry.resolve(options)
-    if finish not in ("none", "denoise"):
-        raise ValueError(f"finish: got {finish!r}; 'none' or 'denoise' is allowed")
+    if finish not in FINISHES:
+        raise ValueError(f"finish: got {finish!r}; {' or '.join(map(repr, FINISHES))} is allowed")
     for key, value in (("lower_order_final", lower_order_final), ("correct_last", correct_last)):
         if not isinstance(value, bool):
             raise ValueError(f"options.{key}: got {value!r}; true or false is allowed")
@@ -63,11 +72,13 @@ def plan(
     silent = grid.points[0].silent
     if silent and teleport is not None:
         raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
-    builder = _Builder(entry, grid, bound, orders, lower_order_final, correct_last)
+    noise = entry.part(entry.renoise, options) if entry.renoise else {}
+    builder = _Builder(entry, grid, bound, orders, lower_order_final, correct_last, noise)
     launched = silent and first == 0
     begin = VELOCITY_T if launched else form
     if teleport is not None:
-        begin = GAUSSIAN.with_statistics(_needed(statistics, "teleport"))
+        known = statistics if isinstance(statistics, Statistics) else None
+        begin = GAUSSIAN.with_statistics(_needed(known, "teleport"))
     here = teleport or grid.points[first]
     ops: list[Op] = []
     leave: list[tuple[Any, Any]] = []
@@ -78,22 +89,51 @@ def plan(
         ops += [builder.launch(begin), switch(begin, form, grid.points[1], ())]
         leave += [ends(begin, grid.points[1]), ends(form, grid.points[1])]
     for n in range(max(first, int(silent)), grid.steps):
-        ops.append(builder.advance(form, n))
-        leave.append(ends(form, builder.nodes(form)[0][n + 1]))
+        for op, end in builder.step(form, n):
+            ops.append(op)
+            leave.append(ends(form, end))
     if finish == "denoise":
         ops.append(Denoise(call(form, grid.points[-1], kind="data")))
         leave.append((1.0, 0.0))
-    shown = {**dict(options), **({"orders": list(orders)} if orders else {})}
+    shown = {**dict(options), **({"orders": list(given)} if given else {})}
     for key, value in (("lower_order_final", lower_order_final), ("correct_last", correct_last)):
         shown |= {key: True} if value else {}
     return Plan(
-        grid.schedule, begin, entry.name, shown, (), ends(begin, here), tuple(leave), tuple(ops)
+        grid.schedule,
+        begin,
+        entry.name,
+        shown,
+        tuple(model),
+        ends(begin, here),
+        tuple(leave),
+        tuple(ops),
     )
 
 
-def _needed(statistics: Statistics | None, name: str) -> Statistics:
+def climbed(
+    entry: Entry, grid: Grid, options: Mapping[str, Any]
+) -> tuple[Grid, Sequence[int] | None]:
+    """The nodes and orders of a method with a ladder; of others the grid and None.
+
+    The grid itself if it has a step for each order, else every node after Σ orders steps.
+    """
+    if entry.ladder is None:
+        return grid, None
+    orders = entry.ladder(grid.steps, **entry.part(entry.ladder, options))
+    if grid.steps == len(orders):
+        return grid, orders
+    if grid.steps != sum(orders):
+        raise ValueError(
+            f"grid: got {grid.steps} steps; {len(orders)}, or one for each of the {sum(orders)}"
+            " model calls, are allowed"
+        )
+    places = itertools.accumulate(orders, initial=0)
+    return replace(grid, points=tuple(grid.points[i] for i in places)), orders
+
+
+def _needed(statistics: T | None, name: str) -> T:
     if statistics is None:
-        raise ValueError(f"statistics: got None; {name} needs the data's mean and variances")
+        raise ValueError(f"statistics: got None; {name} needs those of the data or of the model")
     return statistics
 
 
@@ -107,6 +147,7 @@ class _Builder:
     orders: Sequence[int] | None
     lower_order_final: bool
     correct_last: bool
+    noise: Mapping[str, Any]
     memo: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -179,10 +220,33 @@ class _Builder:
             q = min(q, self.grid.steps - n)
         return q
 
-    def advance(self, form: Form, n: int) -> Advance:
-        """Step n."""
+    def step(self, form: Form, n: int) -> list[tuple[Op, Point]]:
+        """Step n and where it ends; a noise rule adds noise before or after it."""
         points, taus = self.nodes(form)
-        s = GridStep(form, points, taus, n)
+        a, b = points[n : n + 2]
+        rule = self.entry.renoise
+        if rule is None:
+            return [(self.advance(GridStep(form, points, taus, n)), b)]
+        noise = {k: bind(a.F, v) for k, v in self.noise.items()}
+        high, low, scale = rule(a.rho, b.rho, self.grid.steps, **noise)
+        p, q = (self._moved(form, *pair) for pair in ((a, high), (b, low)))
+        points, taus = list(points), list(taus)
+        points[n : n + 2], taus[n : n + 2] = (p, q), (form.tau(p), form.tau(q))
+        before = [] if p is a else [(renoise(form, a, p, scale), p)]
+        after = [] if q is b else [(renoise(form, q, b, scale, arrives=True), b)]
+        s = GridStep(form, tuple(points), tuple(taus), n)
+        return [*before, (self.advance(s), q), *after]
+
+    def _moved(self, form: Form, p: Point, rho: Scalar) -> Point:
+        """The point of this ρ, at a clock value that a plan stores; p itself if it is there."""
+        if rho == p.rho:
+            return p
+        there = Point(p.schedule, p.F, "rho", rho)
+        return form.point(p.schedule, p.F, p.F.nearest(form.tau(there)))
+
+    def advance(self, s: GridStep) -> Advance:
+        """The method's own step."""
+        n = s.index
         w = weights(self.entry, s, self.order(n), self.options)
         if self.correct_last and w.carry is None:
             raise ValueError(f"options.correct_last: got True; {self.entry.name} has no corrector")
@@ -205,89 +269,3 @@ class _Builder:
         zero = a.F.out(a.F.lift(0))
         start = call(form, a)
         return Advance(a.F.out(a.t), a.F.out(h), w, (a.F.out(one),), (zero,), (zero,), (start,))
-
-
-def weights(entry: Entry, s: Any, q: int | None, options: Mapping[str, Any]) -> Weights:
-    """One step's weights, with per-step lists resolved and the row sums checked."""
-    mine = {k: bind(s.F, v[s.index] if isinstance(v, tuple) else v) for k, v in options.items()}
-    try:
-        w = entry.fn(s, **({} if q is None else {"q": q}), **mine)
-    except ArithmeticError as error:
-        raise ValueError(
-            f"options: got {named(options)}; {entry.name} divides by zero or overflows there,"
-            " other values are allowed"
-        ) from error
-    if not isinstance(w, Weights):
-        raise TypeError(f"{entry.name}: got {type(w).__name__}; a weight function returns Weights")
-    well_formed(w, entry.name)
-    for i, row in enumerate(w.rows if w.consistent else ()):
-        integral = s.phi(1, row.c) * row.c
-        defect = sum((*row.now, *row.past), s.F.lift(0)) - integral
-        if abs(float(defect)) > 10.0 ** (12 - s.F.digits) * max(1.0, abs(float(integral))):
-            which = "update" if i == len(w.stages) else f"stage {i + 1}"
-            raise ValueError(
-                f"weights: got a sum of {float(defect + integral)!r} in the {which} of"
-                f" {entry.name}, step {s.index}; c phi_1(c) = {float(integral)!r} is allowed"
-            )
-    return w
-
-
-def well_formed(w: Weights, name: str) -> None:
-    """Rows use evaluations that exist, the update ends the step, and so does what is carried."""
-    for i, row in enumerate(w.rows):
-        if len(row.now) > i + 1:
-            which = "update" if i == len(w.stages) else f"stage {i + 1}"
-            raise ValueError(
-                f"now: got {len(row.now)} weights in the {which} of {name};"
-                f" one for each evaluation before it, {i + 1} or fewer, are allowed"
-            )
-    if w.b.c != 1:
-        raise ValueError(f"c: got {w.b.c} in the update of {name}; 1, the step's end, is allowed")
-    if w.carry is not None and not (
-        1 <= w.carry <= len(w.stages) and w.stages[w.carry - 1].c == 1
-    ):
-        raise ValueError(
-            f"carry: got {w.carry} of {len(w.stages)} stages in {name};"
-            " the number of a stage at c = 1 is allowed"
-        )
-
-
-def named(options: Mapping[str, Any]) -> str:
-    """The options as a caller would write them."""
-    pairs = ((k, float(v) if isinstance(v, Scalar) else v) for k, v in options.items())
-    return ", ".join(f"{k}={v}" for k, v in pairs)
-
-
-def bind(F: Field, value: Any) -> Any:
-    """Floats become exact scalars of F; everything else stays."""
-    return F.number(value) if isinstance(value, float) else value
-
-
-def stored(s: GridStep, w: Weights) -> Advance:
-    """The step's numbers, rounded once."""
-    F, form = s.F, s.form
-
-    def row(r: Row) -> Row:
-        keep = {k: tuple(store(F, x) for x in getattr(r, k)) for k in ("now", "past", "d")}
-        return replace(r, **keep, c=store(F, r.c), noise=store(F, r.noise))
-
-    kept = replace(
-        w, b=row(w.b), stages=tuple(map(row, w.stages)), low=row(w.low) if w.low else None
-    )
-    cs = [F.lift(1) * r.c for r in w.rows]
-    places = [s.start, *(_end(s, c) for c in cs[:-1])]
-    evaluates = any(r.now or r.d for r in w.rows)
-    return Advance(
-        store(F, s.taus[s.index]),
-        store(F, s.h),
-        kept,
-        tuple(store(F, s.phi(0, r.c)) for r in w.rows),
-        tuple(store(F, form.force(c, s.start, s.h)) for c in cs),
-        tuple(store(F, form.deviation(c, s.start, s.h)) for c in cs),
-        tuple(call(form, p) for p in places) if evaluates else (),
-    )
-
-
-def _end(s: GridStep, c: Scalar) -> Point:
-    """The point at c; the next node itself at c = 1."""
-    return s.points[s.index + 1] if c == 1 else s.form.end(c, s.start, s.h)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from solvers.adaptive import Adapted, run_adaptive
+from solvers.control import Controller
 from solvers.denoiser import Denoiser
-from solvers.forms import Form
+from solvers.form import Form
+from solvers.grids import Grid
+from solvers.method import Entry
 from solvers.ops import Call, Plan
 from solvers.schedules import Schedule
 from solvers.step import run
@@ -31,18 +35,21 @@ def sample(
     """The plan from x, shape (B, ...), at its first node.
 
     The state is kept in ``state`` and returned in x's dtype; per-coordinate weights act on the
-    last axis.  No step waits for the device.  A prediction that is not finite raises
-    ``ValueError`` with the step and the sample, after the run.
+    last axis.  A plan that draws noise takes it from ``noise`` (see ``normals``).  No step waits
+    for the device.  A prediction that is not finite raises ``ValueError`` with the step and the
+    sample, after the run.
     """
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 1:
-        raise ValueError(f"x: got {_shown(x)}; a floating tensor of shape (B, ...) is allowed")
+    _fit(x, state)
     if plan.coordinates not in (None, x.shape[-1]):
         raise ValueError(
             f"x: got shape {tuple(x.shape)}; {plan.coordinates} coordinates on the last axis,"
             " as in the plan's statistics, are allowed"
         )
-    if not isinstance(state, torch.dtype) or not state.is_floating_point:
-        raise ValueError(f"state: got {state!r}; a floating dtype such as float64 is allowed")
+    if plan.model != denoiser.parts:
+        raise ValueError(
+            f"plan: got the model parts {list(plan.model)};"
+            f" those of the denoiser, {list(denoiser.parts)}, are allowed"
+        )
     watched = _Watched(denoiser, torch.full(x.shape[:1], -1, device=x.device))
 
     def array(values: tuple[float, ...]) -> Tensor:
@@ -51,10 +58,70 @@ def sample(
     result = run(
         plan.realize(array), watched, x.to(state), history=history, noise=noise, states=states
     )
-    watched.check(x, result.x, plan)
-    return Trajectory(
-        result.x.to(x.dtype), tuple(s.to(x.dtype) for s in result.states), result.nfe, result.jvp
+    watched.check(x, result.x, plan.evaluations)
+    return _cast(result, x.dtype)
+
+
+def normals(seeds: Sequence[int], like: Tensor) -> Callable[[], Tensor]:
+    """A source of ξ: each call one standard normal tensor of the shape, dtype and device of x.
+
+    Sample b is drawn from the seed b alone, in float64 on the CPU, so that neither the rest of the
+    batch nor device or dtype changes it.  ``like`` is x in the dtype of the run's state.
+    """
+    if len(seeds) != len(like):
+        raise ValueError(f"seeds: got {len(seeds)}; one a sample, {len(like)}, are allowed")
+    for b, seed in enumerate(seeds):
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seeds[{b}]: got {seed}; integers from 0 to 2**63 - 1 are allowed")
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw() -> Tensor:
+        each = [torch.randn(like.shape[1:], generator=g, dtype=torch.float64) for g in generators]
+        return torch.stack(each).to(like)
+
+    return draw
+
+
+@torch.no_grad()
+def sample_adaptive(
+    entry: Entry,
+    grid: Grid,
+    denoiser: Denoiser,
+    x: Tensor,
+    *,
+    state: torch.dtype = torch.float64,
+    **how: Any,
+) -> Adapted:
+    """From the grid's first node to its last with steps that suit the worst sample of the batch.
+
+    ``how``: the method's options, ``finish`` and ``states``.  Every trial waits for the device.
+    """
+    _fit(x, state)
+    watched = _Watched(denoiser, torch.full(x.shape[:1], -1, device=x.device))
+    done = run_adaptive(entry, grid, watched, x.to(state), _distance, **how)
+    watched.check(x, done.trajectory.x, range(watched.count))
+    plan = replace(done.plan, model=denoiser.parts)
+    return replace(done, trajectory=_cast(done.trajectory, x.dtype), plan=plan)
+
+
+def _distance(high: Tensor, low: Tensor, previous: Tensor, control: Controller) -> float:
+    """The largest root mean square of (high − low)/δ of a sample."""
+    delta = (float(control.rtol) * torch.maximum(low.abs(), previous.abs())).clamp_min(
+        float(control.atol)
     )
+    error = ((high - low) / delta).flatten(1).square().mean(1).sqrt()
+    return float(error.max())
+
+
+def _fit(x: Tensor, state: torch.dtype) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 1:
+        raise ValueError(f"x: got {_shown(x)}; a floating tensor of shape (B, ...) is allowed")
+    if not isinstance(state, torch.dtype) or not state.is_floating_point:
+        raise ValueError(f"state: got {state!r}; a floating dtype such as float64 is allowed")
+
+
+def _cast(t: Trajectory, dtype: torch.dtype) -> Trajectory:
+    return replace(t, x=t.x.to(dtype), states=tuple(s.to(dtype) for s in t.states))
 
 
 def _shown(x: Any) -> str:
@@ -85,8 +152,11 @@ class _Watched:
         self.count += 1
         return P
 
-    def check(self, start: Tensor, x: Tensor, plan: Plan) -> None:
-        """``ValueError`` for a bad start, evaluation or state, whichever came first."""
+    def check(self, start: Tensor, x: Tensor, steps: Sequence[int]) -> None:
+        """``ValueError`` for a bad start, evaluation or state, whichever came first.
+
+        ``steps`` has the step of each evaluation.
+        """
         bad = torch.nonzero(self.first >= 0).flatten().tolist()
         if bad:
             sample = min(bad, key=lambda i: (int(self.first[i]), i))
@@ -96,7 +166,7 @@ class _Watched:
                 raise ValueError(
                     f"x: got {unfit[0]} in sample {sample} of {len(x)}; finite states are allowed"
                 )
-            step = plan.evaluations[evaluation]
+            step = steps[evaluation]
             raise ValueError(
                 f"model: got a value that is not finite in step {step} (model call {evaluation}),"
                 f" sample {sample} of {len(self.first)} ({len(bad)} bad in all);"

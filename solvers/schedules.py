@@ -43,6 +43,10 @@ class Schedule(ABC):
         """Values of λ where t(λ) is not smooth."""
         return ()
 
+    def label(self, t: float) -> float:
+        """The time as rules in the papers' own clock read it."""
+        return t
+
     def rules(self) -> tuple[tuple[bool, str], ...]:
         """Conditions on the parameters: (does it hold, what is allowed)."""
         return ()
@@ -283,6 +287,10 @@ class DDPMDiscrete(_VP):
     def knots(self) -> tuple[float, ...]:
         """λ at the integers."""
         return _knots(self)
+
+    def label(self, t: float) -> float:
+        """(n+1)/steps, in (0, 1]."""
+        return (t + 1) / self.steps
 
     def _piece(self, i: int, F: Field) -> tuple[Scalar, Scalar]:
         table = _log_alphas(self, F.base)

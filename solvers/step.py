@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from solvers.forms import Form
-from solvers.method import Row
-from solvers.ops import Advance, Call, Plan, Renoise, Switch
+from solvers.form import Form
+from solvers.ops import Advance, Call, Denoise, Plan, Renoise, Switch
 from solvers.schedules import Schedule
 from solvers.trajectory import Eval, Trajectory
+from solvers.weights import Row
 
 
 class Model(Protocol):
@@ -52,16 +52,11 @@ def combine(
 
 def evaluate(model: Model, call: Call, u: Any) -> Any:
     """N at u."""
-    P = model.predict(call.kind, _affine(u, call.scale, call.shift), call)
+    P = model.predict(call.kind, leave(u, (call.scale, call.shift)), call)
     value = P if _is(call.p_weight, 1) else call.p_weight * P
     if not _is(call.u_weight, 0):
         value = value + call.u_weight * u
     return value if _is(call.constant, 0) else value + call.constant
-
-
-def _affine(u: Any, scale: Any, shift: Any) -> Any:
-    scaled = u if _is(scale, 1) else scale * u
-    return scaled if _is(shift, 0) else scaled + shift
 
 
 def step(
@@ -84,7 +79,7 @@ def step(
             N, *d = derivatives(w.derivatives, where)
             start = Eval(op.tau, where, N)
         evals.append(start or Eval(op.tau, u, evaluate(model, op.calls[0], u)))
-    noise = xi() if xi and any(not _is(row.noise, 0) for row in w.rows) else None
+    noise = drawn(xi) if any(not _is(row.noise, 0) for row in w.rows) else None
     back = [e.N for e in past]
     v = u
     for i, (row, phi0, force, deviation) in enumerate(rows):
@@ -101,6 +96,13 @@ def _is(w: Any, value: int) -> bool:
     return isinstance(w, int | float) and w == value
 
 
+def drawn(noise: Callable[[], Any] | None) -> Any:
+    """One ξ."""
+    if noise is None:
+        raise ValueError("noise: got None; this plan draws noise, a source of it is needed")
+    return noise()
+
+
 def run(
     plan: Plan,
     model: Model,
@@ -114,13 +116,12 @@ def run(
 
     ``noise`` draws one standard normal ξ of the state's shape, where the plan needs one.
     """
-    scale, shift = plan.enter
-    u = _leave_inverse(x, scale, shift)
+    u = enter(x, plan.enter)
     form, past, carried = plan.form, list(history), None
     nfe = jvp = 0
     memory = plan.memory
     seen = [x]
-    for op, (scale, shift) in zip(plan.ops, plan.leave, strict=True):
+    for op, end in zip(plan.ops, plan.leave, strict=True):
         if isinstance(op, Advance):
 
             def derivatives(
@@ -140,7 +141,7 @@ def run(
             carried = evals[carry] if carry is not None else None
             past = [*evals[:1], *past][:memory]
             if states:
-                seen.append(_affine(u, scale, shift))
+                seen.append(leave(u, end))
             continue
         carried = None
         if isinstance(op, Switch):
@@ -153,17 +154,29 @@ def run(
                 for k, e in zip(op.kept, past, strict=False)
             ]
         elif isinstance(op, Renoise):
-            if noise is None:
-                raise ValueError(
-                    "noise: got None; this plan draws noise, a source of it is needed"
-                )
-            u = op.factor * u + op.offset + op.noise * noise()
+            u = op.factor * u + op.offset + op.noise * drawn(noise)
+            if states and op.arrives:
+                seen[-1] = leave(u, end)
         else:
-            u = model.predict("data", _affine(u, op.call.scale, op.call.shift), op.call)
+            u = denoised(op, model, u)
             nfe += 1
-    return Trajectory(_affine(u, scale, shift), tuple(seen) if states else (), nfe, jvp)
+    return Trajectory(leave(u, plan.leave[-1]), tuple(seen) if states else (), nfe, jvp)
 
 
-def _leave_inverse(x: Any, scale: Any, shift: Any) -> Any:
+def denoised(op: Denoise, model: Model, u: Any) -> Any:
+    """The data prediction at u."""
+    return model.predict("data", leave(u, (op.call.scale, op.call.shift)), op.call)
+
+
+def enter(x: Any, ends: tuple[Any, Any]) -> Any:
+    """u of x = scale u + shift."""
+    scale, shift = ends
     moved = x if _is(shift, 0) else x - shift
     return moved if _is(scale, 1) else moved / scale
+
+
+def leave(u: Any, ends: tuple[Any, Any]) -> Any:
+    """x = scale u + shift."""
+    scale, shift = ends
+    scaled = u if _is(scale, 1) else scale * u
+    return scaled if _is(shift, 0) else scaled + shift

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from solvers.field import Exact, Field, Scalar
-from solvers.forms import Form, Prediction
-from solvers.method import Row, Weight, Weights
+from solvers.form import Form, Prediction
 from solvers.ops import Advance, Affine, Call, Renoise, Switch
 from solvers.point import Point
+from solvers.weights import Row, Weight, Weights
 
 
 def store(F: Field, w: Weight) -> Any:
@@ -77,13 +77,16 @@ def _other(p: Point, kind: Prediction, x: Scalar, P: Scalar) -> Scalar:
     return (x - p.sigma * P) / p.alpha if kind == "data" else (x - p.alpha * P) / p.sigma
 
 
-def renoise(form: Form, start: Point, to: Point, scale: float = 1.0) -> Renoise:
+def renoise(
+    form: Form, start: Point, to: Point, scale: Weight | float = 1, *, arrives: bool = False
+) -> Renoise:
     """x/α gains noise until its ρ is that of ``to``; ``scale`` is EDM's S_noise."""
     F = start.F
-    deviation = F.sqrt(to.rho * to.rho - start.rho * start.rho) * F.number(scale)
+    factor = scale if isinstance(scale, Scalar) else F.number(scale)
+    deviation = F.sqrt(to.rho * to.rho - start.rho * start.rho) * factor
     grow = to.alpha / start.alpha
     new, shift = form.scale(to), form.shift(to)
     factor = form.scale(start) * grow / new
     offset = (form.shift(start) * grow - shift) / new
     numbers = (form.tau(start), form.tau(to), factor, offset, to.alpha * deviation / new)
-    return Renoise(*(store(F, x) for x in numbers))
+    return Renoise(*(store(F, x) for x in numbers), arrives=arrives)

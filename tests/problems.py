@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solvers.forms import Form
+from solvers.form import Form
 from solvers.ops import Call
 from solvers.schedules import Schedule
 

@@ -8,12 +8,32 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from solvers.method import Entry, entry, registry
-from theory import forms, identities, local_errors, recursive_difference, trees
+from theory import (
+    forms,
+    identities,
+    local_errors,
+    model_statistics,
+    peers,
+    recursive_difference,
+    stiff,
+    trees,
+    weak,
+)
 from theory.certificates import certify
 from theory.order import prove_order
 from theory.proved import Claim
 
-MODULES = (forms, identities, recursive_difference, local_errors, trees)
+MODULES = (
+    forms,
+    identities,
+    recursive_difference,
+    local_errors,
+    stiff,
+    model_statistics,
+    trees,
+    peers,
+    weak,
+)
 USAGE = "usage: python -m theory prove|identities|certify [NAME ...]"
 
 

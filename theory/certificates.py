@@ -20,6 +20,7 @@ from typing import Any, Literal
 from solvers.method import Entry, Variant, entry, registry
 from theory.order import prove_order
 from theory.rounding import worst_ulps
+from theory.weak import prove_weak_order
 
 FOLDER = Path(__file__).parent / "certificates"
 ROOT = Path(__file__).parent.parent
@@ -62,9 +63,13 @@ def _imports(path: Path) -> tuple[str, ...]:
 def source_hash(e: Entry) -> str:
     """SHA-256 over names and bytes of the closure."""
     digest = hashlib.sha256()
-    for path in closure([e.fn.__module__, *ALWAYS]):
+    for path in closure([e.fn.__module__, *ALWAYS, *(["theory.weak"] if _noisy(e) else [])]):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _noisy(e: Entry) -> bool:
+    return e.quiet is not None
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def row(e: Entry, variant: Variant) -> dict[str, Any]:
         "evaluations_per_step": proof.evaluations,
         "past_values": proof.memory,
         "rounding_ulps": round(worst_ulps(e, options), 3),
+        **({"weak_order": prove_weak_order(e, **options).order} if _noisy(e) else {}),
     }
 
 

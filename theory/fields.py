@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
+from math import prod
 from typing import Any
 
 import mpmath
@@ -18,6 +20,8 @@ from solvers.series import Series, series_over
 
 GUARD = 12
 """Digits that MP carries beyond those it promises."""
+TOP = 6
+"""φ_k up to this k are found together."""
 
 
 class _MP(Field):
@@ -42,6 +46,26 @@ class _MP(Field):
         if isinstance(x, str) or hasattr(x, "_mpf_"):
             return Scalar(self, self.ctx.mpf(x))
         return super().number(x)
+
+    def phi(self, k: int, z: Scalar) -> Scalar:
+        """Where |z| < 1 all φ_k of one z come from one series."""
+        if k > TOP or not abs(z.v) < 1:
+            return super().phi(k, z)
+        return Scalar(self, self._phis(z.v)[k])
+
+    @lru_cache(maxsize=1 << 12)  # noqa: B019  (one field a number of digits)
+    def _phis(self, z: Any) -> tuple[Any, ...]:
+        """φ₀ .. φ_TOP: the last by its series, the others by φ_k = z φ_{k+1} + 1/k!."""
+        term = total = self.ctx.mpf(1) / math.factorial(TOP)
+        j = TOP
+        while abs(term) > self.ctx.eps * total:
+            j += 1
+            term = term * z / j
+            total += term
+        out = [total]
+        for k in range(TOP - 1, -1, -1):
+            out.append(z * out[-1] + self.ctx.mpf(1) / math.factorial(k))
+        return tuple(reversed(out))
 
     def exp(self, x: Scalar) -> Scalar:
         """e^x."""
@@ -132,10 +156,27 @@ class Poly(Field):
         return a.mul_ground(self.domain.one / b.LC)
 
     def pow(self, x: Scalar, q: Fraction) -> Scalar:
-        """Of 1 only."""
-        if x.v != 1:
-            raise TypeError(f"power {q}: got {x.v}; the exact field takes roots of 1 only")
-        return x
+        """Of 1, and of Π s^e for parameters s > 0 where every q e is whole."""
+        if x.v == 1:
+            return x
+        powers = [e * q for e in self._exponents(x.v)]
+        if not powers or any(e.denominator != 1 for e in powers):
+            raise TypeError(
+                f"power {q}: got {x.v}; the exact field takes roots of 1, and of monomials in its"
+                " parameters whose exponents stay whole"
+            )
+        root = prod(s ** int(e) for s, e in zip(self.domain.gens, powers, strict=True))
+        return Scalar(self, self.ring.ground_new(root))
+
+    def _exponents(self, a: PolyElement) -> list[int]:
+        """e of Π s^e; of anything else, none."""
+        if not (self.parameters and a.is_ground and a):
+            return []
+        parts = [part.terms() for part in (a.LC.numer, a.LC.denom)]
+        if any(len(terms) != 1 or terms[0][1] != 1 for terms in parts):
+            return []
+        (up, _), (down, _) = parts[0][0], parts[1][0]
+        return [m - n for m, n in zip(up, down, strict=True)]
 
     def less(self, a: PolyElement, b: PolyElement) -> bool:  # type: ignore[override]
         """SymPy would compare monomials."""

@@ -5,12 +5,14 @@ r"""Every canonical form of ``solvers.forms``, derived from the probability-flow
 The forms' own code is evaluated on SymPy expressions, for a schedule whose log α and λ are unknown
 functions of t, and u' = L u + K N + G is read off.  Then φ_k and γ are compared with the integrals
 that define them, through their derivatives in the start of the step where no closed form exists.
+A form with noise is an SDE: its drift is the flow's and half its noise times the score, so that
+every marginal is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,10 +20,12 @@ import sympy
 from sympy import Symbol, diff, simplify
 
 from solvers.field import Exact, Field, Scalar
-from solvers.forms import FORMS, ConstantForm, Form, GaussianPart, KernelForm, Statistics
+from solvers.form import Form, KernelForm
+from solvers.forms import FORMS, ConstantForm, GaussianPart, Statistics
 from solvers.point import Point
 from solvers.schedules import Schedule
 from solvers.series import Series
+from solvers.stochastic import DATA_SDE, ER_SDE, NOISE_SDE, DataSDE
 from theory.proved import Finding, claim
 
 t, s, x, eps = sympy.symbols("t s x epsilon", real=True)
@@ -29,6 +33,11 @@ m, v = Symbol("m", real=True), Symbol("v", positive=True)
 LOG_ALPHA, LAM = sympy.Function("log_alpha", real=True), sympy.Function("lam", real=True)
 HIGHEST = 5
 """φ_k is compared for k up to here."""
+SDES: dict[str, Form] = {
+    **{f.name: replace(f, eta=Symbol("eta", positive=True)) for f in (DATA_SDE, NOISE_SDE)},
+    **{f"ER_SDE {phi}": ER_SDE.with_options(phi=phi) for phi in ("default", "ode", "sde")},
+}
+"""The forms with noise."""
 
 
 class _Expressions(Field):
@@ -46,6 +55,9 @@ class _Expressions(Field):
 
     def exp(self, x: Scalar) -> Scalar:
         return Scalar(self, sympy.exp(x.v))
+
+    def expm1(self, x: Scalar) -> Scalar:
+        return self.exp(x) - 1
 
     def log(self, x: Scalar) -> Scalar:
         return Scalar(self, sympy.log(x.v))
@@ -146,14 +158,15 @@ def forms_follow_from_the_flow(*, spoil: Any = 0) -> Finding:
 
 @claim
 def phi_are_moments(*, shift: int = 0) -> Finding:
-    """φ_k(chL) = c^{−k} ∫₀ᶜ e^{(c−θ)hL} θ^{k−1}/(k−1)! dθ for L = −1, 0, 1 and k = 1..5."""
+    """φ_k(chL) = c^{−k} ∫₀ᶜ e^{(c−θ)hL} θ^{k−1}/(k−1)! dθ for L = −1, 0, 1, −(1+η), k = 1..5."""
     c, h, theta = sympy.symbols("c h theta", positive=True)
-    forms = [f for f in FORMS.values() if isinstance(f, ConstantForm)]
+    forms = [f for f in (*FORMS.values(), *SDES.values()) if isinstance(f, ConstantForm | DataSDE)]
     for form in forms:
+        L = raw(form.coefficients(point(t))[0])
         moments = form.moments(Scalar(F, c), point(t), Scalar(F, h))
         for k in range(1, HIGHEST + 1):
             power = theta ** (k - 1 + shift) / sympy.factorial(k - 1)
-            integral = sympy.integrate(sympy.exp((c - theta) * h * form.L) * power, (theta, 0, c))
+            integral = sympy.integrate(sympy.exp((c - theta) * h * L) * power, (theta, 0, c))
             if simplify(raw(moments(k)) - integral / c**k) != 0:
                 return False, f"{form.name}, k = {k}"
     return True, ", ".join(f.name for f in forms)
@@ -163,7 +176,7 @@ def phi_are_moments(*, shift: int = 0) -> Finding:
 def transfer_undoes_L(*, sign: int = -1) -> Finding:
     """Where L or K varies, χ(p)/χ(end) = exp ∫_p^end L dτ, and the kernel is K dτ/dλ."""
     names: list[str] = []
-    for form in map(bound, FORMS.values()):
+    for form in map(bound, (*FORMS.values(), *SDES.values())):
         if not isinstance(form, KernelForm):
             continue
         p, end = point(t), point(s)
@@ -194,10 +207,46 @@ def force_is_integrated(*, factor: int = 1) -> Finding:
     return True, ", ".join(FORMS)
 
 
+@claim
+def noise_is_integrated(*, factor: int = 2) -> Finding:
+    """The variance V of a form's noise begins at 0 and solves V' = 2 L V + s², s² of τ alone."""
+    for name, form in SDES.items():
+        V, growth = noise(form, factor)
+        if simplify(V.subs(s, t)) != 0 or simplify(diff(growth, t)) != 0:
+            return False, name
+    return True, ", ".join(SDES)
+
+
+@claim
+def noise_keeps_the_marginals(*, share: Fraction = Fraction(1, 2)) -> Finding:
+    """With noise L u + K N is the flow's u' + s²/2 ∇ log p, so that every marginal stays.
+
+    That is Fokker-Planck's equation; in x it is ∇ log p = −ε/σ.
+    """
+    for name, form in SDES.items():
+        p = point(t)
+        _, growth = noise(form)
+        rate, score = diff(raw(form.tau(p)), t), -eps / raw(p.sigma) * raw(form.scale(p))
+        pull = growth.subs(s, t) * share.numerator / share.denominator * score
+        if simplify(residual(form) * rate + pull) != 0:
+            return False, name
+    return True, ", ".join(SDES)
+
+
+def noise(form: Form, factor: int = 2) -> tuple[sympy.Expr, sympy.Expr]:
+    """V from time t to time s, and s² per time there: dV/ds − 2 L V dτ/ds."""
+    p, end = point(t), point(s)
+    V = simplify(raw(form.deviation(F.lift(1), p, form.tau(end) - form.tau(p))) ** 2)
+    L = raw(form.coefficients(end)[0])
+    return V, diff(V, s) - factor * L * diff(raw(form.tau(end)), s) * V
+
+
 CLAIMS = (
     flow_in_rho,
     forms_follow_from_the_flow,
     phi_are_moments,
     transfer_undoes_L,
     force_is_integrated,
+    noise_is_integrated,
+    noise_keeps_the_marginals,
 )

@@ -22,15 +22,25 @@ PLACES = ("1", "1/2", "1/3", "2/3", "r1", "r2")
 HIGHEST = 4
 """φ_k(c) exist for these c, and for k up to here."""
 MEMORY = 3
-PARAMETERS = ("r1", "r2", "phi1", "phi1_inf", *(f"ratio{j}" for j in range(1, MEMORY + 1)))
+ROOTS = 4
+"""Ratios of other clocks are this power of a symbol, so that a method may take their roots."""
+PARAMETERS = (
+    *("r1", "r2", "phi1", "phi1_inf"),
+    *(f"ratio{j}" for j in range(1, MEMORY + 1)),
+    *(f"{clock}_root{j}" for clock in ("rho", "lam") for j in (1, 2)),
+)
 FIELD = Poly(PARAMETERS, [f"phi{k}({c})" for k in range(1, HIGHEST + 1) for c in PLACES])
 
 
 @dataclass(frozen=True)
 class Free:
-    """The step (``solvers.method.Step``); ``flat`` has φ_k = 1/k!, that is h L = 0 and K = 1."""
+    """The step (``solvers.method.Step``); ``flat`` has φ_k = 1/k!, that is h L = 0 and K = 1.
+
+    ``clock`` names the form's own; the ratios of every other one are symbols of their own.
+    """
 
     flat: bool = False
+    clock: str | None = None
     F: Poly = FIELD
     index: int = 50
     steps: int = 100
@@ -41,19 +51,25 @@ class Free:
             return self.F.lift(Fraction(1, factorial(k)))
         return self.F.symbol(f"phi{k}({c.v if isinstance(c, Scalar) else c})")
 
+    def time(self, c: Weight = 1) -> float | None:
+        """Of no schedule."""
+        return None
+
     def ratio(self, j: int = 1, clock: str | None = None) -> Scalar:
-        """h_{n−j}/h_n of the form's clock; the symbols of other clocks are not provided."""
-        if clock is not None:
-            raise ValueError(f"clock: got {clock!r}; None is allowed")
-        return self.F.symbol(f"ratio{j}")
+        """h_{n−j}/h_n."""
+        if clock in (None, self.clock):
+            return self.F.symbol(f"ratio{j}")
+        return self.F.symbol(f"{clock}_root{j}") ** ROOTS
 
     def past(self, j: int) -> Scalar:
         """−(ratio₁ + .. + ratio_j)."""
         return -total(self.ratio(i) for i in range(1, j + 1))
 
     def at(self, fraction: Weight, clock: str) -> Scalar:
-        """Not provided, like ``ratio``."""
-        return self.ratio(1, clock)
+        """The symbols of other clocks are not provided."""
+        if clock != self.clock:
+            raise ValueError(f"clock: got {clock!r}; {self.clock!r} is allowed")
+        return self.F.lift(1) * fraction
 
     def scalar(self, value: Any) -> Any:
         """SymPy symbols as scalars of the field."""

@@ -15,10 +15,10 @@ from typing import Any
 import sympy
 from sympy import Symbol, diff, simplify
 
-from solvers.field import total
+from solvers.field import RATIONAL, total
 from solvers.forms import DATA_LAMBDA, DATA_SNR, NOISE_LAMBDA, NOISE_T
-from solvers.gridstep import GridStep
-from solvers.method import Row, entry
+from solvers.gridstep import GridStep, Uniform
+from solvers.method import Row, Weights, entry
 from solvers.point import Point
 from theory import forms
 from theory.free import Free
@@ -178,6 +178,51 @@ def dpm_solver_3_needs_two_thirds(*, node: Fraction = Fraction(2, 3)) -> Finding
 
 
 @claim
+def ipndm_v_is_adams(*, as_published: bool = False) -> Finding:
+    """iPNDM_v is ρAB with as many values, on every grid."""
+    return ladder("deis_rho_ab3", "ipndm_v_4", (1, 2, 3, 4), as_published=as_published)
+
+
+@claim
+def ipndm_is_adams_at_equal_steps(*, values: int = 3) -> Finding:
+    """iPNDM is ρAB where steps are equal; so is the published iPNDM_v of at most 3 values."""
+    step = Uniform(RATIONAL)
+
+    def at(name: str, q: int, **options: Any) -> Weights:
+        return entry(name).fn(step, q=q, **options)
+
+    adams = {q: at("deis_rho_ab3", q) for q in (1, 2, 3, 4)}
+    plain = all(at("ipndm_4", q) == w for q, w in adams.items())
+    shipped = (at("ipndm_v_4", q, as_published=True) for q in range(1, values + 1))
+    return plain and all(w.b == adams[q].b for q, w in enumerate(shipped, 1)), "orders 1 to 4"
+
+
+@claim
+def dpm_solver_2_is_scirei_2(*, slope: Fraction = Fraction(1, 6)) -> Finding:
+    """DPM-Solver-2 is SciREI-2 with 1/φ₁ = φ₁(1)/(2φ₂(1)) = 1 + h/6 + O(h²), no constant."""
+    dpm, scire = FREE.weights("dpm_solver_2", r1=r1), FREE.weights("scirei_2", phi1="fd", r1=r1)
+    same = FREE.equal(dpm.stages[0], scire.stages[0])
+    ratio = dpm.b.now[1] * 2 * FREE.phi(2) == scire.b.now[1] * FREE.phi(1)
+    h = Symbol("h")
+    share = h * (sympy.exp(h) - 1) / (2 * (sympy.exp(h) - 1 - h))
+    return same and ratio and sympy.series(share, h, 0, 2).removeO() == 1 + slope * h, str(share)
+
+
+@claim
+def scire_2m_is_adams(*, rules: str = "AB") -> Finding:
+    """SciRE-2m at φ₁ = 1 is the Adams method of its ratio's clock: rule A in ρ, rule B in λ."""
+    pairs = (("rho", rules[0], "deis_rho_ab1"), ("lam", rules[1], "deis_logrho_ab1"))
+    steps = {clock: Free(clock=clock) for clock, _, _ in pairs}
+    same = (
+        steps[clock].same(
+            steps[clock].weights("scire_v1_2m", phi1="fd", rule=rule), steps[clock].weights(name)
+        )
+        for clock, rule, name in pairs
+    )
+    return all(same), "every grid"
+
+
+@claim
 def two_m_on_every_grid(*, name: str = "dpm_solver_pp_2m") -> Finding:
     """(2M) has order 2 for every sequence of step ratios, in every form, with both weights."""
     kinds = ("midpoint", "heun")
@@ -197,5 +242,9 @@ CLAIMS = (
     b_cancels,
     dpm_solver_2_at_every_node,
     dpm_solver_3_needs_two_thirds,
+    ipndm_v_is_adams,
+    ipndm_is_adams_at_equal_steps,
+    dpm_solver_2_is_scirei_2,
+    scire_2m_is_adams,
     two_m_on_every_grid,
 )

@@ -16,13 +16,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from solvers.field import Exact, Scalar, total
-from solvers.forms import ConstantForm, Form, GaussianPart, KernelForm, Whitened
-from solvers.method import Row, Weight
+from solvers.form import Form
+from solvers.forms import ConstantForm, NoiseT, Whitened
+from solvers.riemann import LeftSum
 from solvers.series import Series
+from solvers.stochastic import ER
+from solvers.weights import Row, Weight
 
 LETTERS = "gJHQ"
 """N and its derivatives with respect to y."""
@@ -43,6 +48,8 @@ class Kernel:
 
     xi: tuple[str | int, ...]
     kappa: tuple[str | int, ...]
+    points: int | None = None
+    """Of the left sums that the weights have in place of integrals."""
 
     @property
     def symbols(self) -> list[str]:
@@ -53,17 +60,32 @@ class Kernel:
 def kernel_of(form: Form | None, n: int) -> Kernel:
     """The kernel of a form up to h^n; of every form at once for None, where K = 1 at the start.
 
-    L constant: ξ_m = L^m, κ_m = (−L)^m.  NOISE_T: ξ = 1, κ free.  GAUSSIAN_LAMBDA: K = 1, so κ is
-    the reciprocal series of ξ; leaving both free proves more.
+    L constant: ξ_m = L^m, κ_m = (−L)^m.  NOISE_T: ξ = 1, κ free.  Elsewhere both are free, which
+    proves more than is needed; K at the start is 1 there, since N may be measured in its units.
     """
     generic_xi = (1, *(f"xi{m}" for m in range(1, n + 1)))
     generic_kappa = tuple(f"kappa{m}" for m in range(1, n + 1))
     if isinstance(form, ConstantForm | Whitened):
         L = form.L if isinstance(form, ConstantForm) else 0
         return Kernel(tuple(L**m for m in range(n + 1)), tuple((-L) ** m for m in range(n + 1)))
-    if isinstance(form, KernelForm) and not isinstance(form, GaussianPart):
+    if isinstance(form, ER) and form.rectangles:
+        raise ValueError(
+            "options.integrals: got 'rectangle', sums that leave order 1; 'accurate' is allowed"
+            " in a proof"
+        )
+    if isinstance(form, LeftSum):
+        return replace(kernel_of(form.base, n), points=form.points)
+    if isinstance(form, NoiseT):
         return Kernel((1, *(0,) * n), ("kappa0", *generic_kappa))
     return Kernel(generic_xi, (1, *generic_kappa))
+
+
+@cache
+def mean(p: int, points: int | None) -> Fraction:
+    """∫₀¹ θ^p dθ, or its left sum."""
+    if points is None:
+        return Fraction(1, p + 1)
+    return Fraction(sum(m**p for m in range(points)), points ** (p + 1))
 
 
 @dataclass(frozen=True)
@@ -71,16 +93,23 @@ class Nodes:
     """Earlier nodes, as fractions of h, and other clocks: symbols of the grid.
 
     ``graded``: τ_{n+k} = T(kε) with a smooth T, so ratios tend to 1; T's coefficients are symbols.
-    Otherwise the ratios h_{n−j}/h are independent parameters: any fixed sequence of ratios.
+    Otherwise the ratios h_{n−j}/h are independent parameters: any fixed sequence of ratios.  Where
+    a method takes roots of them the parameters are these roots: ratio_j = root_j^``roots``.
     """
 
     graded: bool
     memory: int
     clocks: tuple[str, ...]
+    """Without the form's own."""
+    roots: int = 1
 
     def parameters(self) -> list[str]:
-        """Ratios."""
-        return [] if self.graded else [f"ratio{j}" for j in range(1, self.memory + 1)]
+        """Ratios, or their roots."""
+        return [] if self.graded else [self.parameter(j) for j in range(1, self.memory + 1)]
+
+    def parameter(self, j: int) -> str:
+        """The name of ratio_j or of its root."""
+        return f"ratio{j}" if self.roots == 1 else f"root{j}"
 
     def symbols(self, n: int) -> list[str]:
         """Grading, and the other clocks' derivatives."""
@@ -119,12 +148,15 @@ class JetStep:
             self.named(x) * z**m / math.factorial(m) for m, x in enumerate(self.kernel.xi)
         )
 
-    def moment(self, k: int, c: Weight) -> Scalar:
-        """c^k m_k(c) = ∫₀ᶜ κ(θ) θ^{k−1}/(k−1)! dθ."""
+    def moment(self, k: int, c: Weight, points: int | None = None) -> Scalar:
+        """c^k m_k(c) = ∫₀ᶜ κ(θ) θ^{k−1}/(k−1)! dθ, or its left sum of this many points."""
         h, c = self.h, self.F.lift(1) * c
-        scale = math.factorial(k - 1)
         return total(
-            self.named(x) * h**m * c ** (m + k) / (math.factorial(m) * (m + k) * scale)
+            self.named(x)
+            * h**m
+            * c ** (m + k)
+            * mean(m + k - 1, points)
+            / (math.factorial(m) * math.factorial(k - 1))
             for m, x in enumerate(self.kernel.kappa)
         )
 
@@ -132,11 +164,13 @@ class JetStep:
         """φ_k(c) = ξ(c) m_k(c)."""
         key = ("phi", k, c.v if isinstance(c, Scalar) else c)
         if key not in self.memo:
-            one = self.F.lift(1)
-            self.memo[key] = (
-                self.xi(c) * self._over(self.moment(k, c), c, k) if k else self.xi(c) * one
-            )
+            moment = self.moment(k, c, self.kernel.points) if k else self.F.lift(1)
+            self.memo[key] = self.xi(c) * self._over(moment, c, k)
         return self.memo[key]
+
+    def time(self, c: Weight = 1) -> float | None:
+        """Of no schedule."""
+        return None
 
     def _over(self, x: Scalar, c: Weight, k: int) -> Scalar:
         return x if isinstance(c, int) and c == 1 else x / (self.F.lift(1) * c) ** k
@@ -151,9 +185,13 @@ class JetStep:
             self.memo["past", j] = (
                 self._graded(j)
                 if self.nodes.graded
-                else -total(self.F.series([self.symbol(f"ratio{i}")]) for i in range(1, j + 1))
+                else -total(self._fixed(i) for i in range(1, j + 1))
             )
         return self.memo["past", j]
+
+    def _fixed(self, j: int) -> Scalar:
+        """ratio_j, a parameter or a power of one."""
+        return self.F.series([self.symbol(self.nodes.parameter(j))]) ** self.nodes.roots
 
     def _graded(self, j: int) -> Scalar:
         """T(−jε)/T(ε), T(ε) = ε + T₂ε²/2! + .., as a series in h = T(ε)."""
@@ -168,7 +206,7 @@ class JetStep:
 
     def ratio(self, j: int = 1, clock: str | None = None) -> Scalar:
         """h_{n−j}/h_n, in another clock through its derivatives."""
-        if clock is None:
+        if clock not in self.nodes.clocks:  # the form's own
             return self.past(j - 1) - self.past(j)
         return (
             self.other(self.past(j - 1), clock) - self.other(self.past(j), clock)
@@ -186,6 +224,8 @@ class JetStep:
 
     def at(self, fraction: Weight, clock: str) -> Scalar:
         """c with s(c) = fraction s(1), by iteration in powers of h."""
+        if clock not in self.nodes.clocks:
+            return self.F.lift(1) * fraction
         goal = self.other(self.F.lift(1), clock) * fraction
         c = goal
         for _ in range(self.F.n + 1):

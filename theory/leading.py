@@ -33,6 +33,11 @@ class LeadingError:
         text = " + ".join(f"{_factor(c)} {spelled(jets)}".strip() for jets, c in self.terms)
         return f"h^{self.power} [{text}]".replace("+ -", "- ")
 
+    @property
+    def symbols(self) -> set[str]:
+        """Names in the coefficients: free parameters, ratios, derivatives of clocks."""
+        return {s.name for _, c in self.terms for s in c.free_symbols}
+
     def evaluators(
         self, values: Mapping[str, object], digits: int = 50
     ) -> list[tuple[Any, tuple[str, ...]]]:
@@ -69,10 +74,11 @@ def _word(jet: str) -> str:
     return base + "'" * i if jet[0] == "g" or not i else f"({base})" + "'" * i
 
 
-def leading_error(power: int, coefficient: Scalar, kernel: Kernel) -> LeadingError:
+def leading_error(power: int, coefficient: Scalar, kernel: Kernel, roots: int = 1) -> LeadingError:
     """The polynomial grouped by words; symbols of the kernel and the grid go to the coefficients.
 
-    The proof's J_i are derivatives of N_y = N_u ξ; at L ≠ 0 they are rewritten in N_u's.
+    The proof's J_i are derivatives of N_y = N_u ξ; at L ≠ 0 they are rewritten in N_u's, and its
+    root_j in ratio_j.
     """
     expression: Any = coefficient.v.as_expr()
     expression = expression.subs(_unwhiten(_jets(expression), kernel), simultaneous=True)
@@ -83,8 +89,15 @@ def leading_error(power: int, coefficient: Scalar, kernel: Kernel) -> LeadingErr
     for powers, c in sympy.Poly(expression, *jets).terms():
         word = [s.name for s, e in zip(jets, powers, strict=True) for _ in range(e)]
         word.sort(key=lambda name: (-LETTERS.index(name[0]), -int(name[1:])))
-        terms.append((tuple(word), sympy.factor(c)))
+        terms.append((tuple(word), _ratios(sympy.factor(c), roots)))
     return LeadingError(power, tuple(sorted(terms, key=lambda t: (len(t[0]), t[0]))))
+
+
+def _ratios(c: Any, roots: int) -> Any:
+    """root_j = ratio_j^(1/roots)."""
+    found = {s: s.name.removeprefix("root") for s in c.free_symbols if s.name[:4] == "root"}
+    power = sympy.Rational(1, roots)
+    return c.subs({s: sympy.Symbol(f"ratio{j}") ** power for s, j in found.items()})
 
 
 def _jets(expression: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import mpmath
 
 from solvers.field import Field, Scalar, total
-from solvers.forms import Form
+from solvers.form import Form
 from solvers.ops import Call
 from solvers.schedules import Schedule
 from solvers.series import series_over

@@ -5,23 +5,27 @@ r"""The exact order of a weight function.
 c_{p+1} h^{p+1} + .., is not identically zero; the claim is never read.  Scalar problems decide for
 systems up to order 4 (with L a multiple of the identity): the words in g, J, H that a defect
 contains up to h^4, g₃, J₀g₂, J₁g₁, J₀J₀g₁, need no commutation.  From h^5 on J₀J₁g₁ and J₁J₀g₁
-merge, so order 5 needs rooted trees (Butcher, Numerical Methods for ODEs, section 316).
+merge, so order 5 needs rooted trees (Butcher, Numerical Methods for ODEs, section 316).  Methods
+with exact history and no stage but a predicted end, UniPC among them, are decided at every order:
+the end is off by g's alone, so no word up to the first that matters holds two J's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import lcm
 from typing import Any
 
 import sympy
 
+from solvers.advance import weights
 from solvers.field import Scalar
 from solvers.float64 import Float64
-from solvers.forms import Form
+from solvers.form import Form
 from solvers.gridstep import Uniform
 from solvers.method import Entry, Weights
-from solvers.plan import weights
 from theory.fields import ring
 from theory.jets import JetStep, Kernel, Nodes, kernel_of, symbols_of
 from theory.leading import LeadingError, leading_error
@@ -48,15 +52,20 @@ class OrderProof:
 
 
 class _Recorder(Float64):
-    """Notes the irrational constants a function asks for."""
+    """Notes the irrational constants and the roots a function asks for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: set[str] = set()
+        self.roots = 1
 
     def irrational(self, name: str, value: Any) -> Scalar:
         self.names.add(name)
         return super().irrational(name, value)
+
+    def pow(self, x: Scalar, q: Fraction) -> Scalar:
+        self.roots = lcm(self.roots, q.denominator)
+        return super().pow(x, q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +94,8 @@ class _Structure:
     carries: bool
     parameters: tuple[str, ...]
     clocks: tuple[str, ...]
+    roots: int
+    """The least common denominator of the powers it takes."""
 
 
 def _structure(entry: Entry, q: int | None, options: Mapping[str, Any]) -> _Structure:
@@ -99,9 +110,8 @@ def _structure(entry: Entry, q: int | None, options: Mapping[str, Any]) -> _Stru
     evaluations = len(w.stages) + (w.carry is None)
     names = (*free, *sorted(recorder.names))
     carries = w.carry is not None
-    return _Structure(
-        w.memory, evaluations, w.derivatives, carries, names, tuple(sorted(probe.clocks))
-    )
+    clocks = tuple(sorted(probe.clocks))
+    return _Structure(w.memory, evaluations, w.derivatives, carries, names, clocks, recorder.roots)
 
 
 def over_series(
@@ -111,12 +121,14 @@ def over_series(
     graded: bool,
     n: int,
     options: Mapping[str, Any],
+    more: Sequence[str] = (),
 ) -> tuple[JetStep, Weights]:
-    """The step and the method's weights over series up to h^n."""
+    """The step and the method's weights over series up to h^n; ``more`` symbols for the caller."""
     s = _structure(entry, q, options)
     kernel: Kernel = kernel_of(form, n)
-    nodes = Nodes(graded, s.memory, s.clocks)
-    F = ring([*s.parameters, *nodes.parameters()], symbols_of(kernel, nodes, n), n)
+    clocks = tuple(c for c in s.clocks if form is None or c != form.clock)
+    nodes = Nodes(graded, s.memory, clocks, s.roots)
+    F = ring([*s.parameters, *nodes.parameters()], [*symbols_of(kernel, nodes, n), *more], n)
     step = JetStep(F, kernel, nodes)
 
     def scalar(value: Any) -> Any:
@@ -242,22 +254,30 @@ def prove_step(
     row that was evaluated and is of one order less (but taken only once).
     """
     given = bound(entry, options)
-    if uncorrected and _structure(entry, q, given).carries:
+    structure = _structure(entry, q, given)
+    if uncorrected and structure.carries:
         for n in range(2, HIGHEST + 2):
             _, carried = defects(*over_series(entry, q, form, graded, n, given))
             assert carried is not None
             power = _leading(carried)
             if power is not None:
-                error = leading_error(power, carried.v[power], kernel_of(form, power))
+                kernel = kernel_of(form, power)
+                error = leading_error(power, carried.v[power], kernel, structure.roots)
                 return StepProof(power - 1, error)
     order, coefficient = step_order(entry, q, form, graded, given)
-    return StepProof(order, leading_error(order + 1, coefficient, kernel_of(form, order + 1)))
+    kernel = kernel_of(form, order + 1)
+    return StepProof(order, leading_error(order + 1, coefficient, kernel, structure.roots))
 
 
-def order_at(entry: Entry, n: int, options: Mapping[str, Any]) -> int | None:
-    """The order parameter of step n in a run from a plain start: what n earlier values allow."""
+def order_at(entry: Entry, n: int, options: Mapping[str, Any], steps: int) -> int | None:
+    """The order parameter of step n in a run from a plain start.
+
+    What n earlier values allow; a ladder's own of that many steps.
+    """
     if entry.q is None:
         return None
+    if entry.ladder:
+        return entry.ladder(steps, **entry.part(entry.ladder, options))[n]
     return _allowed(entry, n, entry.q, bound(entry, options))
 
 

@@ -12,6 +12,7 @@ The derivatives are SymPy's, of a concrete mixture's score; or, independently, t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -22,9 +23,11 @@ import mpmath
 import sympy
 
 from solvers.field import Scalar
-from solvers.forms import ConstantForm, Form
+from solvers.form import Form, clock
+from solvers.forms import ConstantForm
 from solvers.grids import Grid
 from solvers.method import Entry
+from solvers.point import Point
 from solvers.schedules import Schedule, VPLinear
 from solvers.series import series_over
 from theory.jets import LETTERS
@@ -172,10 +175,12 @@ def predict(
     error = bound = F.lift(0)
     for n, (a, b) in enumerate(pairwise(stations)):
         h = b.tau - a.tau
-        q = entry.q if start == "exact" else order_at(entry, n, options)
+        q = entry.q
+        if start == "plain" or entry.ladder:
+            q = order_at(entry, n, options, grid.steps)
         last = n == grid.steps - 1
         leading = _leading(entry, q, form, graded, last, tuple(options.items()))
-        values = {} if graded else _ratios(stations, n)
+        values = _ratios(stations, n) | _clock_values(leading, form, grid.points[n])
         for weight, word in leading.evaluators(values, F.digits):
             term = F.number(weight) * h**leading.power * a.carry
             for jet in word:
@@ -197,6 +202,24 @@ def _leading(
 
 
 def _ratios(stations: tuple[_Station, ...], n: int) -> dict[str, Any]:
-    """h_{n−j}/h_n; before the first node the grid is continued by its first step."""
+    """h_{n−j}/h_n, T₂ ≈ (h_n − h_{n−1})/h_n² and T₃ ≈ (h_n − 2h_{n−1} + h_{n−2})/h_n³.
+
+    Before its first node the grid is continued by its first step.
+    """
     steps = [b.tau - a.tau for a, b in pairwise(stations)]
-    return {f"ratio{j}": (steps[max(n - j, 0)] / steps[n]).v for j in range(1, 5)}
+    h, before = steps[n], [steps[max(n - j, 0)] for j in range(1, 5)]
+    ratios = {f"ratio{j}": (earlier / h).v for j, earlier in enumerate(before, 1)}
+    second, third = h - before[0], h - before[0] * 2 + before[1]
+    return {**ratios, "T2": (second / (h * h)).v, "T3": (third / (h * h * h)).v}
+
+
+def _clock_values(leading: LeadingError, form: Form, p: Point) -> dict[str, Any]:
+    """s^{(k)}/s' in the form's clock, for the other clocks s that the coefficients name."""
+    out: dict[str, Any] = {}
+    for name in leading.symbols:
+        if other := re.fullmatch(r"(t|rho|lam)(\d+)", name):
+            s, k = other[1], int(other[2])
+            S = series_over(p.F, k)
+            a = clock(s, form.point(p.schedule, S, S.variable(form.tau(p)))).v
+            out[name] = (a[k] * math.factorial(k) / a[1]).v
+    return out

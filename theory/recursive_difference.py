@@ -24,6 +24,7 @@ from typing import Any
 import sympy
 from sympy import Rational, Symbol, expand, simplify
 
+from solvers.form import Form
 from solvers.forms import NOISE_RHO
 from solvers.gridstep import Uniform
 from solvers.method import Row, entry
@@ -167,25 +168,28 @@ def exact_for_relaxation(*, limit: Any = LIMIT) -> Finding:
 
 # --- the methods --------------------------------------------------------------------------------
 
-FREE: Mapping[str, Symbol] = {"phi1": phi1, "r1": r1, "r2": r2}
-STAGES = {"scire_v1_2": ("phi1", "r1"), "scire_v1_3": ("phi1", "r1", "r2")}
+FREE: Mapping[str, Any] = {"phi1": phi1, "r1": r1, "r2": r2}
+TWO: Mapping[str, Any] = {"phi1": phi1, "r1": r1}
+FAMILY: tuple[tuple[str, Mapping[str, Any], int], ...] = (
+    *((name, TWO, 1) for name in ("scire_v1_2", "scire_v2_2", "scirei_2")),
+    *((name, FREE, 1) for name in ("scire_v1_3", "scire_v2_3", "scirei_3")),
+    *((f"scire_{v}_2m", {"phi1": phi1, "rule": "A"}, 2) for v in ("v1", "v2")),
+    *((f"scire_{v}_2m", {"phi1": phi1, "rule": r}, 1) for v in ("v1", "v2") for r in "BC"),
+    *((f"scire_{v}_3m", {"phi1": phi1}, 2) for v in ("v1", "v2")),
+)
+"""Method, its parameters as symbols, and the power of 1/φ₁ in its error."""
 
 
-def free(name: str) -> dict[str, Any]:
-    """All parameters of the method as symbols."""
-    return {key: FREE[key] for key in STAGES[name]}
-
-
-def first_word(name: str, **options: Any) -> tuple[int, Any]:
+def first_word(name: str, form: Form | None = None, **options: Any) -> tuple[int, Any]:
     """The order, and the factor of h² N' in the error of one step."""
-    proof = prove_order(entry(name), NOISE_RHO, **options)
+    proof = prove_order(entry(name), form, **options)
     return proof.graded, dict(proof.leading.terms).get(("g1",), sympy.Integer(0))
 
 
 @claim
 def v1_2_claim_is_true(*, claimed: int = 1) -> Finding:
     """V1-2 has order 1 for every φ₁ ≠ 1 and every r₁: the claimed k − 1 = 1 is true, and sharp."""
-    order, c = first_word("scire_v1_2", **free("scire_v1_2"))
+    order, c = first_word("scire_v1_2", **TWO)
     holds = order == claimed and simplify(c - (1 / phi1 - 1) / 2) == 0
     return holds and sympy.solve(c, phi1) == [1], f"order {order}, error h² ({c}) N'"
 
@@ -193,33 +197,46 @@ def v1_2_claim_is_true(*, claimed: int = 1) -> Finding:
 @claim
 def v1_3_claim_is_false(*, claimed: int = 2, **options: Any) -> Finding:
     """V1-3 has order 1 for every φ₁ ≠ 1, r₁ and r₂: the claimed order >= k − 1 = 2 is false."""
-    order, c = first_word("scire_v1_3", **(options or free("scire_v1_3")))
+    order, c = first_word("scire_v1_3", **(options or FREE))
     return order == 1 and order < claimed, f"order {order}, error h² ({c}) N'"
 
 
 @claim
 def error_against_ddim(*, reference: str = "ddim") -> Finding:
-    """On one grid the errors of V1-2 and V1-3 tend to 1 − 1/φ₁ times the error of DDIM.
+    """On one grid the errors of V1, V2 and SciREI tend to 1 − 1/φ₁ times the error of DDIM.
 
     To leading order the global error e obeys e' = N_u e + c N' with c constant along the flow, so
-    errors compare as the proved constants c do.
+    errors compare as the proved constants c do.  For all r₁ and r₂; with rule A and for 3m it is
+    1 − 1/φ₁².
     """
-    _, c = first_word(reference)
-    ratios = {simplify(first_word(name, **free(name))[1] / c) for name in STAGES}
-    return all(simplify(x - 1 + 1 / phi1) == 0 for x in ratios), f"{', '.join(map(str, ratios))}"
+    wrong: list[str] = []
+    for name, options, power in FAMILY:
+        _, c = first_word(reference, entry(name).form({}))
+        order, own = first_word(name, **options)
+        if order != 1 or simplify(own / c - 1 + 1 / phi1**power) != 0:
+            wrong.append(name)
+    return not wrong, f"wrong: {', '.join(wrong)}" if wrong else f"{len(FAMILY)} cases"
 
 
 @claim
 def combination_of_fd_and_ddim(*, share: Any = None) -> Finding:
-    """x_RD = x_FD/φ₁ + (1 − 1/φ₁) x_DDIM exactly, for all φ_k and r₁: every form, every h."""
+    """x_RD = x_FD/φ₁ + (1 − 1/φ₁) x_DDIM exactly, for all φ_k and r₁: every form, every h.
+
+    Two stages and two values; rule A has φ₁² for φ₁.
+    """
     step = Free()
-    rd = step.weights("scire_v1_2", phi1=phi1, r1=r1)
-    fd = step.weights("scire_v1_2", phi1="fd", r1=r1)
-    a = 1 / step.scalar(phi1) if share is None else share
     (start,) = step.weights("ddim").b.now
-    mixed = Row(now=(fd.b.now[0] * a + start * (1 - a), fd.b.now[1] * a))
-    same_stage = step.equal(rd.stages[0], fd.stages[0])
-    return same_stage and step.equal(rd.b, mixed), "stage and both update weights"
+    cases = [case for case in FAMILY if "r2" not in case[1] and "_3" not in case[0]]
+    for name, options, power in cases:
+        rd, fd = (step.weights(name, **{**options, "phi1": f}) for f in (phi1, "fd"))
+        a = (1 / step.scalar(phi1)) ** power if share is None else share
+        first, *rest = fd.b.now
+        now = (first * a + start * (1 - a), *(w * a for w in rest))
+        mixed = Row(now=now, past=tuple(w * a for w in fd.b.past))
+        stages = zip(rd.stages, fd.stages, strict=True)
+        if not (all(step.equal(x, y) for x, y in stages) and step.equal(rd.b, mixed)):
+            return False, f"{name} {dict(options)}"
+    return True, f"{len(cases)} cases, stage and update"
 
 
 @claim
@@ -239,6 +256,21 @@ def no_factor_repairs_v1_3(*, inner: str = "published") -> Finding:
     return sympy.solve(c, phi1) == [1] and proof.graded == 2, f"at φ₁ = 1: {proof.leading}"
 
 
+@claim
+def no_factor_repairs_3m(*, name: str = "scire_v1_3m") -> Finding:
+    """No φ₁ gives 3m order 3: h² asks for φ₁ = 1, where h³ keeps −N''/12, the 1/3 − 5/12 to AB-3.
+
+    On equal steps; elsewhere 2m with rule C and 3m lose the second order too, A and B do not.
+    """
+    _, c = first_word(name, phi1=phi1)
+    proof = prove_order(entry(name), phi1="fd")
+    equal = {word: c.subs(Symbol("T2"), 0) for word, c in proof.leading.terms}
+    kept = {("g1",): 0, ("g2",): Rational(1, 3) - Rational(5, 12)}
+    wide = {r: prove_order(entry("scire_v1_2m"), phi1="fd", rule=r).any_grid for r in "ABC"}
+    holds = set(sympy.solve(c, phi1)) <= {-1, 1} and equal == kept and proof.any_grid == 1
+    return holds and wide == {"A": 2, "B": 2, "C": 1}, f"at φ₁ = 1: {proof.leading}"
+
+
 CLAIMS = (
     recursion_gives_phi,
     sums_are_related,
@@ -253,4 +285,5 @@ CLAIMS = (
     combination_of_fd_and_ddim,
     corrected_has_order_3,
     no_factor_repairs_v1_3,
+    no_factor_repairs_3m,
 )

@@ -1,7 +1,7 @@
 """How far the weights that run are from the exact ones, in ulps of the row's largest weight.
 
 A plan's nodes are floats and count as exact.  The same plan is made again with 50 digits from
-these floats, and every stored weight, φ₀ and γ is compared with it.
+these floats, and every stored weight, φ₀, γ and deviation of noise is compared with it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from solvers.empirical import Empirical, Fading
 from solvers.field import Scalar
-from solvers.forms import Form, GaussianPart, Statistics
+from solvers.form import Form
+from solvers.forms import Fitted, Statistics
 from solvers.grids import Grid, laid
 from solvers.method import Entry
 from solvers.ops import Advance
@@ -48,7 +50,8 @@ def ulps(entry: Entry, grid: Grid, options: Mapping[str, Any] | None = None) -> 
     """The worst error of the method's float64 plan on this grid."""
     options = dict(options or {})
     form = entry.form(options)
-    needs = {"statistics": STATISTICS} if isinstance(form, GaussianPart) else {}
+    known = Fading(STATISTICS) if isinstance(form, Empirical) else STATISTICS
+    needs = {"statistics": known} if isinstance(form, Fitted) else {}
     stored = plan(entry, grid, **needs, **options)
     true = plan(entry, exact(grid, form), **needs, **options)
     pairs = (
@@ -68,10 +71,11 @@ def worst_ulps(
 
 
 def _rows(a: Advance, b: Advance) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
-    """Numbers that belong together: one row's weights; φ₀ and γ each alone."""
+    """Numbers that belong together: one row's weights; φ₀, γ and deviations each alone."""
     for x, y in zip(a.weights.rows, b.weights.rows, strict=True):
         yield (*x.now, *x.past, *x.d), (*y.now, *y.past, *y.d)
-    for x, y in zip((*a.phi0, *a.force), (*b.phi0, *b.force), strict=True):
+    alone = ((*op.phi0, *op.force, *op.deviation) for op in (a, b))
+    for x, y in zip(*alone, strict=True):
         yield (x,), (y,)
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import sympy
 
+from solvers.advance import bind
 from solvers.field import RATIONAL, Field, Scalar, total
 from solvers.forms import NOISE_RHO
 from solvers.gridstep import Uniform
@@ -143,7 +144,8 @@ class Tableau:
 
 def _weights(entry: Entry, F: Field, options: Mapping[str, Any]) -> Weights:
     q = {} if entry.q is None else {"q": entry.q}
-    return entry.fn(Uniform(F), **q, **entry.resolve(options))
+    own = {k: bind(F, v) for k, v in entry.resolve(options).items()}
+    return entry.fn(Uniform(F), **q, **own)
 
 
 def tableau(entry: Entry, F: Field = RATIONAL, **options: Any) -> Tableau:

@@ -5,10 +5,13 @@ Sources: Lu et al. 2022, "DPM-Solver" and "DPM-Solver++", and their released cod
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
+from solvers.control import Controller
 from solvers.forms import DATA_LAMBDA, NOISE_LAMBDA
+from solvers.ladders import fast
 from solvers.method import Row, Step, Variant, Weights, interpolate, method, published
 from solvers.options import Real
 
@@ -45,6 +48,13 @@ def dpm_solver(
 
 
 @method
+def embedded(s: Step, *, q: int) -> Weights:
+    """``dpm_solver`` and, on its first evaluations, the same of order q − 1 with the same r₁."""
+    low = dpm_solver(s, q=q - 1, r1=Fraction(1, q)).b
+    return replace(dpm_solver(s, q=q), low=low)
+
+
+@method
 def dpm_multistep(
     s: Step,
     *,
@@ -70,19 +80,20 @@ def dpm_multistep(
     return Weights(b=Row(now=(s.phi(1) + newer,), past=(-newer - older, older)))
 
 
-taylor = {"weights": "taylor"}
-for q in (1, 2, 3):
-    kinds = (
-        ("dpm_solver_{}", NOISE_LAMBDA, "lu2022dpm"),
-        ("dpm_solver_pp_{}s", DATA_LAMBDA, "lu2022dpmpp"),
-    )
-    for pattern, form, cite in kinds:
-        rows = [Variant(taylor, q)] if q > 1 and form is NOISE_LAMBDA else []
-        published(pattern.format(q), dpm_solver, form, q=q, claim=q, cite=cite, variants=rows)
-
-for name, form in (("dpm_solver", NOISE_LAMBDA), ("dpm_solver_pp", DATA_LAMBDA)):
+taylor = Variant({"weights": "taylor"})
+heun = Variant({"weights": "heun"}, 2)
+shipped = Variant({"as_published": True}, 3)
+families = (("dpm_solver", "", NOISE_LAMBDA, "lu2022dpm"),)
+families += (("dpm_solver_pp", "s", DATA_LAMBDA, "lu2022dpmpp"),)
+for name, single, form, cite in families:
+    for q in (1, 2, 3):
+        more = [replace(taylor, claim=q)] if q > 1 else []
+        alone = f"{name}_{q}{single}"
+        published(alone, dpm_solver, form, q=q, claim=q, cite=cite, variants=more)
+    for q in (2, 3):
+        pair = {"q": q, "claim": q, "controller": Controller}
+        published(f"{name}_{q - 1}{q}", embedded, form, cite=cite, **pair)
+    published(f"{name}_fast", dpm_solver, form, q=3, claim=3, cite=cite, ladder=fast)
     cite = "lu2022dpmpp"
-    heun = [Variant({"weights": "heun"}, 2)]
-    shipped = [Variant({"as_published": True}, 3)]
-    published(f"{name}_2m", dpm_multistep, form, q=2, claim=2, cite=cite, variants=heun)
-    published(f"{name}_3m", dpm_multistep, form, q=3, claim=3, cite=cite, variants=shipped)
+    published(f"{name}_2m", dpm_multistep, form, q=2, claim=2, cite=cite, variants=[heun])
+    published(f"{name}_3m", dpm_multistep, form, q=3, claim=3, cite=cite, variants=[shipped])

@@ -2,16 +2,19 @@ r"""SciRE: Runge-Kutta schemes whose derivative estimates are divided by a const
 
 Source: Li, Chen and Zeng 2023, "SciRE-Solver", and its released code.  The recursive difference
 G'(s) ≈ (G(t) − G(s))/(φ₁(m) h) drops a term as large as what it keeps, so for φ₁ ≠ 1 every one of
-these methods has order 1 (``theory.recursive_difference`` proves it).
+these methods has order 1 (``theory.recursive_difference`` proves it).  Lists of its code: factors
+for φ₁ in ``solvers.ladders``, r₁ and r₂ by ``solvers.grids.inner_nodes``.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from math import factorial
 from typing import Literal
 
-from solvers.forms import NOISE_RHO
+from solvers.forms import DATA_SNR, NOISE_LAMBDA, NOISE_RHO
+from solvers.ladders import agile
 from solvers.method import Row, Step, Variant, Weight, Weights, method, published
 from solvers.options import Factor, Real
 
@@ -23,8 +26,14 @@ def factor(s: Step, phi1: Factor) -> Weight:
     if phi1 == "fd":
         return 1
     if isinstance(phi1, str):
-        return sum(Fraction((-1) ** (k - 1), factorial(k)) for k in range(1, int(phi1[1:]) + 1))
+        return partial_sum(int(phi1[1:]))
     return phi1
+
+
+@cache
+def partial_sum(m: int) -> Fraction:
+    """Σ_{k<=m} (−1)^{k−1}/k!."""
+    return sum((Fraction((-1) ** (k - 1), factorial(k)) for k in range(1, m + 1)), Fraction(0))
 
 
 @method
@@ -64,11 +73,29 @@ def scire(
     return Weights(stages=(first, second), b=Row(now=(s.phi(1) - w, 0, w)))
 
 
-cite = "li2023scire"
-factors = [Variant({"phi1": "inf"}, 1), Variant({"phi1": "fd"}, None)]
-published("scire_v1_2", scire, NOISE_RHO, q=2, claim=1, cite=cite, variants=factors)
-factors = [Variant({"phi1": "inf"}, 2), Variant({"phi1": "fd"}, None)]
-published("scire_v1_3", scire, NOISE_RHO, q=3, claim=2, cite=cite, variants=factors)
+def factors(claim: int | None, right: str | None = None) -> list[Variant]:
+    """The rows beside φ₁(3): φ₁(∞), and the finite difference of the paper's ablation."""
+    return [
+        Variant({"phi1": "inf"}, claim, right=right),
+        Variant({"phi1": "fd"}, None, right=right),
+    ]
+
+
+cite, ours = "li2023scire", "scoreproof"
+for name, form, claims in (
+    ("scire_v1", NOISE_RHO, (1, 2)),  # theorem 3.2, which is of V1-k alone: order >= k − 1
+    ("scire_v2", DATA_SNR, (None, None)),
+):
+    for q, claim, right in zip((2, 3), claims, (None, f"{name}_3c"), strict=True):
+        own = {"claim": claim, "right": right, "variants": factors(claim, right)}
+        published(f"{name}_{q}", scire, form, q=q, cite=cite, **own)
+    # c: right weights; h: a recursive difference inside the stage alone, where it does no harm
+    published(f"{name}_3c", scire, form, q=3, inner="corrected", phi1="fd", claim=3, cite=ours)
+    published(f"{name}_3h", scire, form, q=3, inner="corrected", outer="fd", claim=2, cite=ours)
+    published(f"{name}_agile", scire, form, q=3, cite=cite, ladder=agile)
+
+published("scirei_2", scire, NOISE_LAMBDA, q=2, cite=cite, variants=factors(None))
+third = [Variant({"phi1": "fd"}, 3)]
 published(
-    "scire_v1_3c", scire, NOISE_RHO, q=3, inner="corrected", phi1="fd", claim=3, cite="scoreproof"
+    "scirei_3", scire, NOISE_LAMBDA, q=3, inner="corrected", claim=1, cite=ours, variants=third
 )

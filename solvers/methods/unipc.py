@@ -6,7 +6,7 @@ Source: Zhao et al. 2023, "UniPC: A Unified Predictor-Corrector Framework", and 
 from __future__ import annotations
 
 from math import factorial
-from typing import Literal
+from typing import Any, Literal
 
 from solvers.field import Scalar, total
 from solvers.forms import DATA_LAMBDA, NOISE_LAMBDA
@@ -75,35 +75,40 @@ def unip(s: Step, *, q: int, variant: Variants = "bh2", as_published: bool = Fal
 
 
 @method
-def unipc(s: Step, *, q: int, variant: Variants = "bh2", as_published: bool = False) -> Weights:
-    """Predict, evaluate at the prediction, correct; the evaluation is the next step's N₀."""
+def unipc(
+    s: Step,
+    *,
+    q: int,
+    variant: Variants = "bh2",
+    as_published: bool = False,
+    oracle: bool = False,
+) -> Weights:
+    """Predict, evaluate at the prediction, correct; the evaluation is the next step's N₀.
+
+    ``oracle``: the corrected state is evaluated for that, one more call in every step but the
+    last, which only predicts.
+    """
     stage = predictor(s, q, variant, as_published)
-    return Weights(stages=(stage,), b=corrector(s, q, variant, as_published), carry=1)
+    if oracle and s.index + 1 == s.steps:
+        return Weights(b=stage)
+    update = corrector(s, q, variant, as_published)
+    return Weights(stages=(stage,), b=update, carry=None if oracle else 1)
 
 
 FORMS = {"data": DATA_LAMBDA, "noise": NOISE_LAMBDA}
+NOISE: dict[str, Any] = {"prediction": "noise"}
+HALVES: list[dict[str, Any]] = [{"as_published": True, "variant": b} for b in ("bh2", "bh1")]
+RELEASED: dict[str, Any] = {"as_published": True, "variant": "vary_coeff"}
+ROWS: dict[str, list[dict[str, Any]]] = {  # what people run, beside the solved system
+    "unip_2": [NOISE, *HALVES],
+    "unip_3": [NOISE],
+    "unipc_1": [NOISE, *HALVES],
+    "unipc_2": [NOISE, *HALVES, RELEASED, {"oracle": True}],
+    "unipc_3": [NOISE, *HALVES, RELEASED],
+}
 
-
-def released(q: int, claim: int) -> list[Variant]:
-    """The rows that people run: the one-half shortcuts and the released vary_coeff."""
-    rows = [
-        {"prediction": "noise"},
-        {"as_published": True, "variant": "bh2"},
-        {"as_published": True, "variant": "bh1"},
-        {"as_published": True, "variant": "vary_coeff"},
-    ]
-    return [Variant(o, claim, published="as_published" in o) for o in rows]
-
-
-for q in (1, 2, 3):
-    published(f"unip_{q}", unip, FORMS, select="prediction", q=q, claim=q, cite="zhao2023unipc")
-    published(
-        f"unipc_{q}",
-        unipc,
-        FORMS,
-        select="prediction",
-        q=q,
-        claim=q + 1,
-        cite="zhao2023unipc",
-        variants=released(q, q + 1) if q == 2 else (),
-    )
+for q in (1, 2, 3, 4):
+    for name, fn, claim in ((f"unip_{q}", unip, q), (f"unipc_{q}", unipc, q + 1)):
+        rows = [Variant(o, claim, published=o is not NOISE) for o in ROWS.get(name, ())]
+        named = {"claim": claim, "cite": "zhao2023unipc", "variants": rows}
+        published(name, fn, FORMS, select="prediction", q=q, **named)

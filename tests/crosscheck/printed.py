@@ -20,7 +20,8 @@ from gaussian_score.mixture import GaussianMixture
 from solvers.denoiser import Known
 from solvers.field import Field, Scalar
 from solvers.float64 import FLOAT64
-from solvers.forms import FORMS, Form
+from solvers.form import Form
+from solvers.forms import FORMS
 from solvers.grids import Grid, explicit, laid
 from solvers.method import entry
 from solvers.plan import plan
@@ -74,7 +75,7 @@ def read(text: str) -> dict[str, Any]:
         key, _, value = part.partition("=")
         if key in FORMS:
             out["form"] = FORMS[key]
-        elif key in ("r1", "r2"):
+        elif key in ("r1", "r2", "c2", "c3"):
             out[key] = Fraction(value)
         else:
             out[key] = value or True
@@ -134,8 +135,19 @@ class Task:
             missed(self.floats(method, form, **options), text, FLOAT_RUN),
         )
 
+    def signed(self, method: str, **options: Any) -> float:
+        """Numerical − exact from x in float64, the history on the exact flow."""
+        (miss,) = self._misses([self.x], method, True, **options)
+        return miss
+
     def rms(self, starts: Sequence[str], method: str, known: bool, **options: Any) -> float:
         """Error over these starts in float64, its history on the exact flow if ``known``."""
+        misses = self._misses(starts, method, known, **options)
+        return math.sqrt(sum(m * m for m in misses) / len(misses))
+
+    def _misses(
+        self, starts: Sequence[str], method: str, known: bool, **options: Any
+    ) -> list[float]:
         grid, xs = self.grid(FLOAT64), tuple(map(Fraction, starts))
         a, b = (Fraction(str(p.rho.v)) for p in (grid.points[0], grid.points[-1]))
         problem = Problem(self.mixture, self.schedule, a, b, xs)
@@ -144,4 +156,4 @@ class Task:
         first = seeds(e, own) if known else 0
         got = run_torch(plan(e, grid, first=first, **options), grid, problem, first)
         goals = [float(exact(problem, x, grid.points[-1])) for x in xs]
-        return math.sqrt(sum((a - b) ** 2 for a, b in zip(got, goals, strict=True)) / len(xs))
+        return [a - b for a, b in zip(got, goals, strict=True)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from solvers.float64 import FLOAT64
 from solvers.forms import DATA_LAMBDA, ConstantForm
 from solvers.grids import explicit
 from solvers.method import entry
@@ -54,12 +56,27 @@ ddim - warm t 1.18e-01 5.93e-02
 rho_heun2 - warm t 4.05e-02 9.21e-03
 rho_midpoint - warm t 5.05e-03 1.16e-03
 rho_kutta3 - warm t 1.82e-03 2.45e-04
+rho_ralston3 - warm t 2.32e-03 2.97e-04
+rho_heun3 - warm t 1.39e-03 1.70e-04
+rho_vdh3 - warm t 2.79e-03 3.55e-04
+rho_ssp3 - warm t 4.72e-03 5.57e-04
 rho_rk4 - warm t 8.13e-04 4.88e-05
 rho_heun2 - warm karras 7.84e-02 1.76e-02
 rho_kutta3 - warm karras 5.71e-03 6.99e-04
 rho_rk4 - warm karras 1.84e-03 1.06e-04
 rho_heun2 VELOCITY_T warm t 4.17e-03 1.08e-03
 rho_rk4 VELOCITY_T warm t 3.65e-05 2.46e-06
+ipndm_2 - exact t 2.91e-02 8.23e-03
+ipndm_2 - warm t 2.93e-02 8.27e-03
+ipndm_3 - exact t 1.12e-02 2.39e-03
+ipndm_3 - warm t 1.08e-02 2.32e-03
+ipndm_4 - exact t 1.33e-02 2.57e-03
+ipndm_4 - warm t 1.21e-02 2.47e-03
+ipndm_4 - exact karras 3.87e-02 7.40e-03
+ipndm_4 - warm karras 3.87e-02 7.38e-03
+ipndm_v_4 as_published warm karras 3.2e-2 5.6e-3
+s_pndm - warm t 2.89e-02 8.21e-03
+f_pndm - warm t 1.38e-02 2.60e-03
 dpm_solver_1 - warm logsnr 1.40e-01 7.02e-02
 dpm_solver_2 - warm logsnr 2.30e-02 5.32e-03
 dpm_solver_3 - warm logsnr 8.67e-04 1.08e-04
@@ -101,11 +118,19 @@ dpm_solver_pp_3m - warm logsnr 3.23e-02 4.41e-03
 dpm_solver_pp_3m - exact t 1.81e-02 2.31e-03
 dpm_solver_pp_2m lower_order_final warm logsnr 7.44e-02 1.65e-02
 dpm_solver_pp_3m lower_order_final exact logsnr 6.13e-02 9.85e-03
-deis_logrho_ab2 DATA_LAMBDA exact logsnr 3.26e-02 4.44e-03
-deis_logrho_ab2 DATA_LAMBDA warm logsnr 3.23e-02 4.41e-03
-deis_logrho_ab3 DATA_LAMBDA exact logsnr 2.66e-02 2.94e-03
-deis_logrho_ab3 DATA_LAMBDA warm logsnr 2.61e-02 2.95e-03
-rho_rk4 DATA_LAMBDA warm logsnr 9.61e-05 4.96e-06
+exp_ab_3 prediction=noise exact logsnr 1.79e-02 2.81e-03
+exp_ab_4 prediction=noise warm logsnr 1.42e-02 1.74e-03
+exp_ab_3 - exact logsnr 3.26e-02 4.44e-03
+exp_ab_3 - warm logsnr 3.23e-02 4.41e-03
+exp_ab_4 - exact logsnr 2.66e-02 2.94e-03
+exp_ab_4 - warm logsnr 2.61e-02 2.95e-03
+res_2s - warm logsnr 8.18e-03 2.25e-03
+res_3s - warm logsnr 7.74e-04 9.24e-05
+res_3s c2=1/3,c3=9/10 warm logsnr 9.39e-04 1.19e-04
+res_3s c2=1/3,c3=9/10,as_published warm logsnr 4.35e-04 1.34e-04
+krogstad_4 - warm logsnr 9.61e-05 4.96e-06
+ho_5 - warm logsnr 1.69e-04 1.21e-05
+ho_5 prediction=noise warm logsnr 2.39e-04 1.25e-05
 taylor_1 variable=t warm t 8.59e-02 4.28e-02
 taylor_2 variable=t warm t 1.10e-02 3.00e-03
 taylor_3 variable=t warm t 2.87e-03 3.31e-04
@@ -136,6 +161,27 @@ def test_errors_of_runs(row: str) -> None:
     assert max(missed(g, e) for g, e in zip(got, errors, strict=True)) <= 1, got
 
 
+INNER = {
+    "dpm_solver_3": ("5.85e-04", "7.30e-05"),
+    "dpm_solver_pp_3s": ("6.32e-04", "7.91e-05"),
+}
+
+
+@pytest.mark.parametrize("method", INNER)
+def test_inner_nodes_uniform_in_t(method: str) -> None:
+    """Stages at thirds of the step in t: r₁ and r₂ differ from step to step."""
+    for n, text in zip((8, 16), INNER[method], strict=True):
+        task = Task(LAW, "t", n, "0.9", "0.2", "0")
+        points = task.grid(FLOAT64).points
+        lists: dict[str, list[float]] = {"r1": [], "r2": []}
+        for a, b in pairwise(points):
+            for third, rs in enumerate(lists.values(), 1):
+                t = a.t + (b.t - a.t) * third / 3
+                lam = a.schedule.lam(t, FLOAT64)
+                rs.append(float((lam - a.lam) / (b.lam - a.lam)))
+        assert missed(task.rms(STARTS, method, False, **lists), text) <= 1
+
+
 # --- 6.3: residuals of the stiff order conditions ---------------------------------------------
 
 TAYLOR: dict[str, Any] = {"weights": "taylor"}
@@ -144,8 +190,12 @@ RESIDUALS: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("dpm_solver_pp_2s", TAYLOR, {"bc": "0"}),
     ("dpm_solver_pp_3s", {}, {"bc": "0", "bc2": "-0.00949408", "bpsi2": "0"}),
     ("dpm_solver_pp_3s", TAYLOR, {"bc": "0", "bc2": "0", "bpsi2": "-0.00852154"}),
-    ("rho_rk4", {}, {"bc": "0", "bc2": "0", "bpsi2": "0", "bc3": "0.000857551", "bcpsi2": "0",
-                     "bapsi2": "-0.00317884"}),
+    ("res_2s", {}, {"bc": "0"}),
+    ("res_3s", {}, {"bc": "0", "bc2": "-0.00949408", "bpsi2": "0"}),
+    ("krogstad_4", {}, {"bc": "0", "bc2": "0", "bpsi2": "0", "bc3": "0.000857551", "bcpsi2": "0",
+                        "bapsi2": "-0.00317884"}),
+    ("ho_5", {}, {"bc": "0", "bc2": "0", "bpsi2": "0", "bc3": "0.000857551", "bcpsi2": "0",
+                  "bapsi2": "0"}),
 ]  # fmt: skip
 
 

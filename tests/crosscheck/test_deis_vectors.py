@@ -9,15 +9,8 @@ from typing import Any
 
 import pytest
 
-from solvers.forms import (
-    DATA_LAMBDA,
-    FORMS,
-    NOISE_LAMBDA,
-    NOISE_RHO,
-    NOISE_T,
-    VELOCITY_T,
-    Form,
-)
+from solvers.form import Form
+from solvers.forms import FORMS, NOISE_LAMBDA, NOISE_RHO, NOISE_T, VELOCITY_T
 from solvers.grids import Grid
 from solvers.method import entry
 from solvers.ops import Advance
@@ -139,10 +132,44 @@ def test_adams_bashforth_weights(task: Task, i: int, kinds: str, psi: str, weigh
 
 
 def test_variable_step_weights_on_the_karras_grid() -> None:
-    """Section 6.2, the correct iPNDM_v-4 at i = 3."""
-    _, _, _, b = row(KARRAS, 3, "rho")
-    want = ("1.7425013", "-1.106844", "0.4271568", "-0.062814035")
-    assert max(missed(g, w) for g, w in zip(b, want, strict=True)) <= 1
+    """Section 6.2, iPNDM_v-4 at i = 3: the correct one, and as published."""
+    right = ("1.7425013", "-1.106844", "0.4271568", "-0.062814035")
+    shipped = ("2.0030834", "-1.5718204", "0.64125759", "-0.071434404")
+    for old, want in ((False, right), (True, shipped)):
+        op = plan(entry("ipndm_v_4"), KARRAS.grid(), as_published=old).ops[3]
+        assert isinstance(op, Advance)
+        b = [*op.weights.b.now, *op.weights.b.past]
+        assert max(missed(g, w) for g, w in zip(b, want, strict=True)) <= 1
+    assert missed(sum(b, M.lift(0)), "1.00109") <= 1  # published weights: no mean
+
+
+# --- 6.1, last paragraph: the released code's left sums ---------------------------------------
+
+LEFT: dict[str, Any] = {"as_published": True}
+CHANGES = [(3, "-2.1e-5 -9.4e-5 -1.0e-4 -1.0e-4"), (9, "-1.7e-4")]
+"""Step, relative changes of its weights; of the last step the largest."""
+
+
+@pytest.mark.parametrize(("i", "changes"), CHANGES)
+def test_what_left_sums_change(i: int, changes: str) -> None:
+    *_, exact = row(QUADRATIC, i, "t")
+    op = plan(entry("deis_t_ab3"), QUADRATIC.grid(), **LEFT).ops[i]
+    assert isinstance(op, Advance)
+    left = [*op.weights.b.now, *op.weights.b.past]
+    found = [a / b - 1 for a, b in zip(left, exact, strict=True)]
+    if i == 9:
+        found = [min(found, key=float)]
+    assert max(missed(g, w) for g, w in zip(found, changes.split(), strict=True)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "exact", "left"), [(16, "2.42e-4", "2.21e-4"), (64, "-1.96e-7", "-9.0e-6")]
+)
+def test_ends_with_left_sums(steps: int, exact: str, left: str) -> None:
+    """tAB-3 on the quadratic grid from an exact history: numerical − true."""
+    task = replace(UNIFORM, rule="t2", steps=steps)
+    for options, text in (({}, exact), (LEFT, left)):
+        assert missed(task.signed("deis_t_ab3", **options), text) <= 1
 
 
 # --- 6.2: end values --------------------------------------------------------------------------
@@ -167,9 +194,21 @@ ENDS: list[tuple[str, str, int, dict[str, Any]]] = [
     ("rho_heun2", "1.065372072956712", 20, {}),
     ("rho_midpoint", "1.045988059539501", 20, {}),
     ("rho_kutta3", "1.046406559760097", 30, {}),
+    ("rho_ralston3", "1.046231145825723", 30, {}),
+    ("rho_heun3", "1.046632218368939", 30, {}),
+    ("rho_vdh3", "1.046091718001989", 30, {}),
+    ("rho_ssp3", "1.04534147884017", 30, {}),
     ("rho_rk4", "1.04713895571205", 40, {}),
     ("rho_heun2", "1.043814109243529", 20, {"form": VELOCITY_T}),
     ("rho_rk4", "1.046932095053602", 40, {"form": VELOCITY_T}),
+    ("ipndm_2", "1.030154886273581", 10, {}),
+    ("ipndm_3", "1.052362253945403", 10, {}),
+    ("ipndm_4", "1.059066358659868", 10, {}),
+    ("ipndm_v_2", "1.011131844251713", 10, {}),
+    ("ipndm_v_3", "1.027186155463685", 10, {}),
+    ("ipndm_v_4", "1.034009876611781", 10, {}),
+    ("s_pndm", "1.030316907740917", 11, {}),
+    ("f_pndm", "1.059582233298123", 19, {}),
     ("dpm_solver_2", "1.055203467446241", 20, {}),
     ("dpm_solver_3", "1.04712061497016", 30, {}),
     ("dpm_solver_2", "1.049619824005596", 20, TAYLOR),
@@ -190,9 +229,16 @@ ENDS: list[tuple[str, str, int, dict[str, Any]]] = [
     ("dpm_solver_pp_3m", "1.057510121708377", 10, OLD),
     ("dpm_solver_pp_3m", "1.060885498226617", 10, {}),
     ("dpm_solver_pp_3m", "1.057527213526991", 10, {**OLD, **HEUN}),
-    ("deis_logrho_ab3", "1.059697192306601", 10, {"form": DATA_LAMBDA}),
+    ("exp_ab_3", "1.060902521271212", 10, {}),
+    ("exp_ab_4", "1.059697192306601", 10, {}),
+    ("exp_ab_4", "1.054280148172035", 10, {"prediction": "noise"}),
+    ("unip_4", "1.059697192306601", 10, {}),
     ("dpm_solver_pp_2m", "1.011465505250948", 10, {"lower_order_final": True}),
-    ("rho_rk4", "1.046973750442943", 40, {"form": DATA_LAMBDA}),  # Krogstad
+    ("res_3s", "1.047032606525843", 30, {}),
+    ("res_2s", "1.04451558872701", 20, {}),
+    ("krogstad_4", "1.046973750442943", 40, {}),
+    ("ho_5", "1.046953881281179", 50, {}),
+    ("genie", "1.03140024661862", 10, {}),
     ("taylor_2", "1.046053785662897", 10, {"variable": "t"}),
     ("taylor_3", "1.049286051799514", 10, {"variable": "t"}),
     ("taylor_2", "1.03140024661862", 10, {}),
@@ -221,6 +267,7 @@ def test_end_values(method: str, end: str, nfe: int, options: dict[str, Any]) ->
     [
         ("edm_heun", "1.083591278313529"),
         ("deis_rho_ab3", "1.006368934590578"),
+        ("ipndm_4", "1.064505302105757"),
         ("dpm_solver_pp_2m", "1.020723314282666"),
     ],
 )

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from solvers.float64 import FLOAT64
-from solvers.forms import DATA_SNR, NOISE_LAMBDA
-from solvers.grids import laid, rule
+from solvers.forms import DATA_SNR
+from solvers.grids import inner_nodes, laid
 from solvers.gridstep import Uniform
+from solvers.method import Row, Step, Weights, unpublished
 from solvers.methods.scire import factor
+from solvers.plan import plan
 from solvers.point import Point
 from solvers.schedules import Schedule, schedule
+from solvers.step import run
 from tests.crosscheck.printed import M, Task, label, law, missed
+from theory.mixtures import Analytic
 
 LAW = law("0.4 0.6", "-1 1.5", "0.5 0.3")
 LINEAR = schedule("vp_linear")
@@ -127,21 +131,18 @@ def test_tv4_exact_ends(task: Task, end: str) -> None:
 
 
 SNR: dict[str, Any] = {"form": DATA_SNR}
-LAM: dict[str, Any] = {"form": NOISE_LAMBDA}
-LAM3: dict[str, Any] = {"form": NOISE_LAMBDA, "inner": "corrected"}
-# V2 is V1's weights on the data prediction in 1/ρ, SciREI the same on the noise in λ
-FAMILIES: list[tuple[str, dict[str, Any], str, str]] = [  # φ = 1, φ₁(3), φ₁(∞): TV-5; TV-7
-    ("scire_v1_2", {}, "0.979573492549823 1.00246994229095 1.00622389338850",
+FAMILIES: list[tuple[str, str, str]] = [  # φ = 1, φ₁(3), φ₁(∞): TV-5; TV-7
+    ("scire_v1_2", "0.979573492549823 1.00246994229095 1.00622389338850",
      "1.57450729134675 1.62317088272342 1.63153918642004"),
-    ("scire_v1_3", {}, "0.981265405295977 0.991498663735336 0.992316653550090",
+    ("scire_v1_3", "0.981265405295977 0.991498663735336 0.992316653550090",
      "1.55955967405016 1.57825582381989 1.58004396950341"),
-    ("scire_v1_2", SNR, "0.993991337450218 1.02409670964154 1.02903258818418",
+    ("scire_v2_2", "0.993991337450218 1.02409670964154 1.02903258818418",
      "1.57259239298715 1.61972652800379 1.62782098894750"),
-    ("scire_v1_3", SNR, "0.997292956647085 1.03220660999257 1.03812792628321",
+    ("scire_v2_3", "0.997292956647085 1.03220660999257 1.03812792628321",
      "1.57284803153373 1.63301887899162 1.64456366722667"),
-    ("scire_v1_2", LAM, "0.997016358618491 1.02863424139395 1.03381810121018",
+    ("scirei_2", "0.997016358618491 1.02863424139395 1.03381810121018",
      "1.58642867733902 1.64301260966216 1.65284551480643"),
-    ("scire_v1_3", LAM3, "0.997131389325397 1.01405830156308 1.01589427693108",
+    ("scirei_3", "0.997131389325397 1.01405830156308 1.01589427693108",
      "1.56945715752022 1.59722970897179 1.60079688569101"),
 ]  # fmt: skip
 OTHERS: list[tuple[str, dict[str, Any], str | None, str | None]] = [  # TV-5; TV-7
@@ -154,11 +155,26 @@ OTHERS: list[tuple[str, dict[str, Any], str | None, str | None]] = [  # TV-5; TV
     ("deis_rho_ab1", {}, None, "1.52888623160859"),
     ("deis_rho_ab1", SNR, None, "2.52329981057329"),
 ]
+MULTISTEP: list[tuple[str, str, str, str]] = [  # φ = 1, φ₁(3); TV-7; step 2 of 3m by rule A
+    ("scire_v1_2m", "A", "1.52888623160859", "1.56971674009890"),
+    ("scire_v1_2m", "B", "1.57374221931394", "1.60530019719953"),
+    ("scire_v1_2m", "C", "1.57094280269370", "1.60076287147155"),
+    ("scire_v1_3m", "A", "1.53148708574833", "1.57657731260489"),
+    ("scire_v2_2m", "A", "1.53911247076614", "1.62478281130577"),
+    ("scire_v2_2m", "B", "1.64287586678013", "1.78098703818733"),
+    ("scire_v2_2m", "C", "1.62949462890536", "1.74331720513119"),
+    ("scire_v2_3m", "A", "1.52743650255955", "1.55954787546374"),
+]
 ROWS = [
     *(
-        (name, {**options, "phi1": phi1}, one, whole)
-        for name, options, ones, wholes in FAMILIES
+        (name, {"phi1": phi1}, one, whole)
+        for name, ones, wholes in FAMILIES
         for phi1, one, whole in zip(("fd", "m3", "inf"), ones.split(), wholes.split(), strict=True)
+    ),
+    *(
+        (name, {"rule": rule, "phi1": phi1}, None, whole)
+        for name, rule, *wholes in MULTISTEP
+        for phi1, whole in zip(("fd", "m3"), wholes, strict=True)
     ),
     *OTHERS,
 ]
@@ -175,26 +191,44 @@ def test_tv5_and_tv7_ends(
 
 
 @pytest.mark.parametrize(
-    ("method", "nodes", "end"),
+    ("phi1", "whole"), [("fd", "2.52329981057329"), ("m3", "4.58714690379282")]
+)
+def test_tv7_two_values_with_the_ratio_of_their_own_clock(phi1: str, whole: str) -> None:
+    """Weights 1/(φ₁ r₀) with r₀ in 1/ρ, which no rule of V2-2m takes."""
+
+    def true_ratio(s: Step, *, q: int) -> Weights:
+        if q == 1:
+            return Weights(b=Row(now=(s.phi(1),)))
+        w = s.phi(2) / (s.ratio() * factor(s, phi1))
+        return Weights(b=Row(now=(s.phi(1) + w,), past=(-w,)))
+
+    p = plan(unpublished(true_ratio, DATA_SNR, q=2), RUN.grid())
+    assert missed(run(p, Analytic(LAW), M.number(RUN.x)).x, whole) <= 1
+
+
+def test_control_the_default_rule_of_3m_is_another() -> None:
+    """Its second step counts, here for a hundred thousandth."""
+    for name, rule, _, whole in MULTISTEP:
+        if name.endswith("3m"):
+            assert rule == "A"
+            assert RUN.worst(whole, name, rule=rule) <= 1 < 1e6 < RUN.worst(whole, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "r1", "r2", "end"),
     [
-        ("scire_v1_2", {"r1": "0.549616001667863"}, "1.00972456623439"),
-        (
-            "scire_v1_3",
-            {"r1": "0.378427287363213", "r2": "0.709811260365935"},
-            "0.996967770721690",
-        ),
+        ("scire_v1_2", "0.549616001667863", None, "1.00972456623439"),
+        ("scire_v1_3", "0.378427287363213", "0.709811260365935", "0.996967770721690"),
     ],
 )
-def test_tv5_inner_nodes_of_the_nsr_rule(method: str, nodes: dict[str, str], end: str) -> None:
-    grid = ONE.grid()
-    inner = rule("nsr", len(nodes) + 1, *grid.points, options={"k": 3.1})
-    start, *middle, stop = (p.rho for p in inner.points)
-    places = [(m - start) / (stop - start) for m in middle]
-    r: dict[str, Any] = {
-        key: Fraction(str(place.v)) for key, place in zip(nodes, places, strict=True)
+def test_tv5_inner_nodes_of_the_nsr_rule(method: str, r1: str, r2: str | None, end: str) -> None:
+    nodes = inner_nodes(ONE.grid(), [2 + (r2 is not None)], "nsr", {"k": 3.1})
+    assert missed(nodes["r1"][0], r1) <= 1
+    assert r2 is None or missed(nodes["r2"][0], r2) <= 1
+    exact: dict[str, Any] = {
+        key: Fraction(str(places[0].v)) for key, places in nodes.items() if places[0] is not None
     }
-    assert max(missed(r[key], text) for key, text in nodes.items()) <= 1
-    assert ONE.worst(end, method, **r) <= 1
+    assert ONE.worst(end, method, **exact) <= 1
 
 
 GRIDS = {  # TV-6: t; of nsr also ρ, in tests/laws/test_grids.py

@@ -117,13 +117,13 @@ FINAL = {  # prediction, p, variant: predictor only, UniPC, UniPC with lower_ord
     ("noise", 3, "bh2"): "0.7123063520597643 0.7322602351469480 0.6989802093852769",
     ("noise", 3, "solved"): "0.7123017087864296 0.7321338229706900 0.6997148085854850",
 }
-MORE = {  # prediction, p: corrected at the last step too (bh2); vary_coeff as released
-    ("data", 1): "0.7122914299919217 0.6807928148678060",
-    ("data", 2): "0.7204852328874185 0.7024872845822243",
-    ("data", 3): "0.7233006521224252 0.7113992496375511",
-    ("noise", 1): "0.7698670614313636 0.7196024405051982",
-    ("noise", 2): "0.7377060003075856 0.6903875559230774",
-    ("noise", 3): "0.7305781054882694 0.6924344598793738",
+MORE = {  # prediction, p: corrected at the last step too (bh2); vary_coeff released; oracle (bh2)
+    ("data", 1): "0.7122914299919217 0.6807928148678060 0.6823068286742973",
+    ("data", 2): "0.7204852328874185 0.7024872845822243 0.7184971384229287",
+    ("data", 3): "0.7233006521224252 0.7113992496375511 0.7344417601774619",
+    ("noise", 1): "0.7698670614313636 0.7196024405051982 0.7085668346086634",
+    ("noise", 2): "0.7377060003075856 0.6903875559230774 0.7179015810413321",
+    ("noise", 3): "0.7305781054882694 0.6924344598793738 0.7252289794520263",
 }
 
 
@@ -145,12 +145,14 @@ def test_final_values(prediction: str, q: int, variant: str) -> None:
 
 
 @pytest.mark.parametrize(("prediction", "q"), MORE)
-def test_corrected_last_and_released_coefficients(prediction: str, q: int) -> None:
-    last, released = MORE[prediction, q].split()
+def test_corrected_last_released_and_oracle(prediction: str, q: int) -> None:
+    last, released, oracle = MORE[prediction, q].split()
     chosen = options(prediction, "bh2")
     assert A.worst(last, f"unipc_{q}", **chosen, correct_last=True) <= 1
     assert plan(entry(f"unipc_{q}"), A.grid(), **chosen, correct_last=True).nfe == 9
     assert A.worst(released, f"unipc_{q}", **options(prediction, "vary_coeff")) <= 1
+    assert A.worst(oracle, f"unipc_{q}", **chosen, oracle=True) <= 1
+    assert plan(entry(f"unipc_{q}"), A.grid(), **chosen, oracle=True).nfe == 15
 
 
 @pytest.mark.parametrize("variant", ["bh1", "bh2", "exact", "vary_coeff"])
@@ -218,6 +220,10 @@ unipc_3 prediction=data 7.9e-3 1.7e-4
 unipc_3 prediction=noise 6.3e-3 1.8e-4
 unipc_3 prediction=data,correct_last 2.5e-3 1.5e-5
 unipc_3 prediction=noise,correct_last 4.7e-3 8.6e-6
+unipc_2 prediction=data,variant=bh2,as_published,oracle 7.3e-3 3.5e-4
+unipc_2 prediction=noise,variant=bh2,as_published,oracle 7.9e-3 3.2e-4
+unipc_3 prediction=data,oracle 8.6e-3 1.5e-4
+unipc_3 prediction=noise,oracle 6.3e-4 1.8e-4
 unipc_2 prediction=data,variant=vary_coeff,as_published 2.3e-2 5.4e-3
 unipc_2 prediction=noise,variant=vary_coeff,as_published 3.6e-2 6.9e-3
 unipc_3 prediction=data,variant=vary_coeff,as_published 1.4e-2 9.6e-3

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 
 from solvers.field import Scalar
 from solvers.float64 import FLOAT64
-from solvers.forms import FORMS, GAUSSIAN, GAUSSIAN_LAMBDA, Form, GaussianPart, Statistics
+from solvers.form import Form
+from solvers.forms import FORMS, GAUSSIAN, GAUSSIAN_LAMBDA, GaussianPart, Statistics
 from solvers.gridstep import GridStep
 from solvers.point import Point
 from solvers.schedules import SCHEDULES, Schedule, schedule
+from solvers.stochastic import NOISY
 from solvers.transfer import affine
 from theory.fields import MP
 
 M = MP(50)
 STATISTICS = Statistics((0.3,), (0.02,))
-NAMES = sorted(FORMS)
+NAMES = sorted({**FORMS, **NOISY})
 SCHEDULE_NAMES = sorted(SCHEDULES)
 numbers = st.floats(-3.0, 3.0)
 schedules = st.sampled_from(SCHEDULE_NAMES)
@@ -36,7 +38,7 @@ def points(draw: Any) -> Point:
 
 
 def bound(name: str) -> Form:
-    form = FORMS[name]
+    form = {**FORMS, **NOISY}[name]
     return form.with_statistics(STATISTICS) if isinstance(form, GaussianPart) else form
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from solvers.field import legendre
 from solvers.float64 import FLOAT64
-from solvers.forms import GAUSSIAN_LAMBDA, NOISE_T, Form, Statistics, panels
+from solvers.form import Form, panels
+from solvers.forms import GAUSSIAN_LAMBDA, NOISE_T, Statistics
 from solvers.point import Point
 from solvers.schedules import Schedule, schedule
 from theory.fields import MP

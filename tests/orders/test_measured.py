@@ -15,13 +15,17 @@ from typing import Any
 import pytest
 
 from experiments.measure import PROBLEM, Kind, Problem, errors, estimate
-from experiments.orders import FLOOR, STEPS, TOLERANCE, order_rows
+from experiments.orders import FLOOR, STEPS, TOLERANCE, order_rows, tolerance
 from solvers.float64 import FLOAT64
 from solvers.method import Entry, Weights, entry, rows
 from theory.mixtures import Mixture
 from theory.order import prove_order
 
-CASES = [(e, dict(v.options)) for e, v in rows()]
+CASES = [(e, {**v.options, **(e.quiet or {})}) for e, v in rows()]
+"""Stochastic methods without their noise."""
+HIDDEN = ("deis_t_ab3", {"as_published": True})
+"""A left sum is off by 1/20,000 of DDIM's error: behind a warm-up it shows from 10⁴ steps on, with
+fewer points, in the next row, at once."""
 
 
 def near(e: Entry, options: dict[str, Any], kind: Kind, order: int, most: int = 512) -> float:
@@ -32,7 +36,7 @@ def near(e: Entry, options: dict[str, Any], kind: Kind, order: int, most: int = 
         steps *= 2
         fine = errors(e, kind, [steps], **options)
         slope = estimate([*coarse, *fine], 0.0).slope
-        if abs(slope - order) < TOLERANCE:
+        if abs(slope - order) < tolerance(order):
             break
         coarse = fine
     return slope
@@ -44,11 +48,12 @@ def near(e: Entry, options: dict[str, Any], kind: Kind, order: int, most: int = 
 def test_measured_is_proved(e: Entry, options: dict[str, Any]) -> None:
     proof = prove_order(e, **options)
     expected: dict[Kind, int] = {"exact": proof.graded, "irregular": proof.any_grid}
-    if proof.memory:
+    hidden = (e.name, options) == HIDDEN
+    if proof.memory and not hidden:
         expected["plain"] = proof.plain_start
     for kind, order in expected.items():
         slope = near(e, options, kind, order)
-        assert abs(slope - order) < TOLERANCE, (kind, slope, order)
+        assert abs(slope - order) < tolerance(order), (kind, slope, order)
 
 
 @pytest.mark.nightly
@@ -58,9 +63,15 @@ def test_the_whole_table() -> None:
             ("measured", "proved"),
             ("measured_irregular", "proved_any_grid"),
             ("measured_plain_start", "proved_plain_start"),
+            ("measured_weak", "proved_weak"),
         ):
-            assert abs(row[measured] - row[proved]) < TOLERANCE, (row["method"], measured)
-        assert "not yet" not in row["verdict"]
+            hidden = (row["method"], row["options"]) == HIDDEN
+            hidden = hidden and measured == "measured_plain_start"
+            if row[proved] is not None and not hidden:
+                allowed = tolerance(row[proved])
+                assert abs(row[measured] - row[proved]) < allowed, (row["method"], measured)
+        known = (row["method"], row["options"]) == HIDDEN
+        assert ("not yet" in row["verdict"]) == known
 
 
 FLOATS = ("ddim", "rho_rk4", "deis_rho_ab3", "dpm_solver_3", "unipc_2", "scire_v1_3c", "taylor_2")

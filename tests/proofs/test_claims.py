@@ -12,6 +12,7 @@ from solvers.method import entry
 from theory.__main__ import claims
 from theory.local_errors import TABLE
 from theory.recursive_difference import derivative, h, phi, phi1
+from theory.stiff import MARKS, RES_3
 from theory.trees import tableau
 
 CLAIMS = claims()
@@ -24,6 +25,8 @@ SPOILT: dict[str, dict[str, Any]] = {
     "phi_are_moments": {"shift": 1},
     "transfer_undoes_L": {"sign": 1},
     "force_is_integrated": {"factor": 2},
+    "noise_is_integrated": {"factor": 1},
+    "noise_keeps_the_marginals": {"share": Fraction(1)},
     # identities
     "ddim_in_all_forms": {"factor": 2},
     "log_rho_ab1_is_2m": {"kind": "midpoint"},
@@ -37,6 +40,10 @@ SPOILT: dict[str, dict[str, Any]] = {
     "dpm_solver_2_at_every_node": {"names": ["dpm_solver_3"]},
     "dpm_solver_3_needs_two_thirds": {"node": Fraction(3, 4)},
     "two_m_on_every_grid": {"name": "dpm_solver_3m"},
+    "ipndm_v_is_adams": {"as_published": True},
+    "ipndm_is_adams_at_equal_steps": {"values": 4},
+    "dpm_solver_2_is_scirei_2": {"slope": Fraction(1, 5)},
+    "scire_2m_is_adams": {"rules": "BA"},
     # recursive difference
     "recursion_gives_phi": {"sums": lambda j, m: phi(j, m + 1)},
     "sums_are_related": {"sums": lambda j, m: phi(j, m) * (1 if j == 1 else 2)},
@@ -51,13 +58,40 @@ SPOILT: dict[str, dict[str, Any]] = {
     "combination_of_fd_and_ddim": {"share": Fraction(1, 2)},
     "corrected_has_order_3": {"inner": "published"},
     "no_factor_repairs_v1_3": {"inner": "corrected"},
+    "no_factor_repairs_3m": {"name": "scire_v2_3m"},
     # local errors
     "local_errors": {"changed": Rational(1, 100)},
     "best_factor": {"shift": Rational(1, 100)},
+    "runge_kutta_sums": {"spoil": Fraction(1, 100)},
+    # stiff order conditions
+    "stiff_orders": {"shift": 1},
+    "strong_weak_classical": {"marks": {**MARKS, "RES-3": (RES_3, "ssss")}},
+    "midpoint_weights_miss_condition_2": {"weights": "taylor"},
+    "cubed_node_is_right_at_one": {"as_published": False},
+    "res_3_contains_dpm_solver_3": {"node": Fraction(1, 2)},
+    # model statistics
+    "residual_variance": {"cross": 1},
+    "excess_decides": {"power": 1},
+    "l_is_the_relative_error": {"factor": 2},
+    "the_flow_moves_the_law": {"share": 2},
+    "drift_is_half_the_log_variance": {"share": 2},
+    "entropy_falls_by_l": {"share": 2},
+    "ems_follows_from_the_flow": {"spoil": Rational(1, 100)},
+    "gaussians_are_exact": {"share": 2},
+    "one_basis_is_needed": {"apart": 1},
+    "moments_alone_are_gaussian": {"centre": Symbol("c")},
+    "degenerate_is_unip": {"order": "same"},
     # trees
     "scalar_jets_suffice": {"highest": 5},
     "orders_agree": {"read": lambda e, F, **o: tableau(entry("rho_midpoint"), F)},
     "leading_errors_agree": {"read": lambda e, F, **o: tableau(entry("rho_midpoint"), F)},
+    # peers
+    "second_difference": {"factor": 1},
+    "equal_step_weights": {"weights": (55, -59, 37, 9)},
+    "rosenbrock_amplitude": {"at": "s"},
+    # weak
+    "weak_order_stops_at_two": {"names": ["sde_dpm_solver_pp_2m"]},
+    "wrong_noise_never_converges": {"factor": Fraction(1)},
 }
 
 

@@ -32,7 +32,9 @@ from theory.prediction import predict
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 ROWS = [
-    (e.name, dict(v.options)) for e, v in rows() if isinstance(e.form(v.options), ConstantForm)
+    (e.name, {**v.options, **(e.quiet or {})})
+    for e, v in rows()
+    if isinstance(e.form(v.options), ConstantForm)
 ]
 """The leading error is carried along the flow for forms with constant L."""
 
@@ -121,11 +123,11 @@ FIXED = Case(
 
 
 def spoilt(e: Entry) -> Entry:
-    """The entry with the first weight of its update half as large again."""
+    """The entry with the update's last weight added to the first."""
 
     def changed(*args: Any, **options: Any) -> Weights:
         w = e.fn(*args, **options)
-        now = (w.b.now[0] + w.b.now[-1] / 2, *w.b.now[1:])
+        now = (w.b.now[0] + w.b.now[-1], *w.b.now[1:])
         return replace(w, b=replace(w.b, now=now), consistent=False)
 
     return replace(e, fn=functools.wraps(e.fn)(changed))

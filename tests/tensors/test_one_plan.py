@@ -20,7 +20,8 @@ import torch
 from gaussian_score.mixture import GaussianMixture
 from solvers.denoiser import Known
 from solvers.each import each_over
-from solvers.forms import DATA_LAMBDA, GAUSSIAN_LAMBDA, NOISE_RHO, Form, Statistics
+from solvers.form import Form
+from solvers.forms import DATA_LAMBDA, GAUSSIAN_LAMBDA, NOISE_RHO, Statistics
 from solvers.grids import laid
 from solvers.method import Row, Step, Weights, interpolate, method, unpublished
 from solvers.ops import Advance, Call, Plan

@@ -14,7 +14,7 @@ from solvers.denoiser import Denoiser, Known, Network, Predicts
 from solvers.forms import ConstantForm, Statistics
 from solvers.grids import Grid, explicit, laid
 from solvers.method import entry, registry
-from solvers.ops import Call, Plan
+from solvers.ops import Advance, Call, Plan
 from solvers.plan import plan
 from solvers.sample import sample
 from solvers.schedules import schedule
@@ -25,13 +25,20 @@ X = torch.tensor([[0.4, 1.0], [-1.3, 0.2], [0.9, -0.7]], dtype=torch.float64)
 LINEAR = schedule("vp_linear")
 MOMENTS = Statistics(mean=(0.4, -0.1), variances=(2.0, 0.7))
 GRID = laid(LINEAR, "logsnr", steps=6, start=0.9, end=0.1)
-METHODS = [name for name, e in registry().items() if isinstance(e.form({}), ConstantForm)]
+METHODS = [
+    name
+    for name, e in registry().items()
+    if isinstance(e.form({}), ConstantForm) and e.quiet is None
+]
 CARRIES = {
     name
     for name, e in registry().items()
-    if any(op.weights.carry for op in plan(e, GRID, statistics=MOMENTS).ops)  # type: ignore[union-attr]
+    if any(
+        isinstance(op, Advance) and op.weights.carry
+        for op in plan(e, GRID, statistics=MOMENTS).ops
+    )
 }
-STEPPERS = [name for name in METHODS if name not in CARRIES]
+STEPPERS = [n for n in METHODS if n not in CARRIES and entry(n).ladder is None]
 EXACT: dict[str, Any] = {"rtol": 1e-13, "atol": 1e-13}
 
 

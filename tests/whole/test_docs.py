@@ -65,7 +65,7 @@ def test_the_worked_solver_is_one_file(tmp_path: Path) -> None:
     for package in ("solvers", "theory", "gaussian_score", "experiments", "docs"):
         shutil.copytree(ROOT / package, tmp_path / package)
     ((_, code),) = [b for b in blocks(RULES) if b[0] == "python"]
-    (tmp_path / "solvers" / "methods" / "ralston.py").write_text(code, encoding="utf-8")
+    (tmp_path / "solvers" / "methods" / "kutta.py").write_text(code, encoding="utf-8")
 
     def scoreproof(*arguments: str) -> Any:
         command = [sys.executable, "-m", "experiments", *arguments, "--json"]
@@ -73,12 +73,12 @@ def test_the_worked_solver_is_one_file(tmp_path: Path) -> None:
         run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=True)
         return json.loads(run.stdout)
 
-    (row,) = scoreproof("orders", "ralston_3", "--workers", "1")
-    assert (row["claimed"], row["proved"], row["proved_any_grid"]) == (3, 3, 3)
-    assert abs(row["measured"] - 3) < 0.1
+    (row,) = scoreproof("orders", "rho_38", "--workers", "1")
+    assert (row["claimed"], row["proved"], row["proved_any_grid"]) == (4, 4, 4)
+    assert abs(row["measured"] - 4) < 0.1
     assert row["certificate"] == "missing"
-    assert "ralston_3" in {m["name"] for m in scoreproof("list", "methods")}
-    assert "Ralston 1962" in str(scoreproof("cite", "ralston_3"))
+    assert "rho_38" in {m["name"] for m in scoreproof("list", "methods")}
+    assert "Kutta 1901" in str(scoreproof("cite", "rho_38"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -122,7 +122,7 @@ def test_the_dictionary_has_the_letters_of_every_method(name: str) -> None:
 
 
 def test_control_a_strange_letter_is_seen() -> None:
-    assert unknown_letters("ψ of φ") == {"ψ"}
+    assert unknown_letters("ω of φ") == {"ω"}
 
 
 def exists(name: str) -> bool:
