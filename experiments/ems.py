@@ -11,6 +11,7 @@ Functions of λ are interpolated in panels one unit long, which all runs on a la
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -107,7 +108,7 @@ def statistics(ems: Ems, law: Law, grid: Grid) -> Source:
     if ems.kind == "moments":
         return Matched(Statistics(tuple(mean.tolist()), tuple(variances.tolist())))
     if ems.kind == "table":
-        table = Table.load(ems.path)
+        table = _table(ems.path, _stamp(ems.path))
         if table.l.shape[1] != len(mean):
             raise ValueError(
                 f"ems: got {ems.path!r} with {table.l.shape[1]} coordinates;"
@@ -119,6 +120,21 @@ def statistics(ems: Ems, law: Law, grid: Grid) -> Source:
     curves = joined([_panel(law, ems, i) for i in range(first, max(last, first + 1))])
     l, S = (Piecewise(curves.breaks, c) for c in np.split(curves.coefficients, 2, axis=2))
     return Smooth(l, l.integral(), S, l.scaled(-mean))
+
+
+@lru_cache(maxsize=16)
+def _table(path: str, stamp: tuple[int, ...]) -> Table:
+    """The file's table, read once in a batch."""
+    return Table.load(path)
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes when another file takes the path."""
+    try:
+        status = os.stat(path)
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    except OSError:
+        return ()  # Table.load says why
 
 
 @lru_cache(maxsize=512)

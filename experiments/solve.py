@@ -16,36 +16,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.ems import fit, read_ems
-from experiments.methods import find
 from experiments.problems import (
     Floats,
     Law,
-    array,
-    cut,
-    finite,
     mapping,
-    read_grid,
-    read_law,
-    read_schedule,
     shown,
-    word,
 )
-from gaussian_score.certificate import skip_level
+from experiments.setting import Setting, read_setting
 from gaussian_score.mixture import GaussianMixture
 from gaussian_score.reference import reference_flow
 from solvers.denoiser import Known
-from solvers.forms import GaussianPart
 from solvers.grids import Grid
+from solvers.ops import Plan
 from solvers.plan import climbed, plan
 from solvers.point import Point
 from solvers.sample import normals, sample, sample_adaptive
+from solvers.trajectory import Trajectory
 
 REQUIRED = ("problem", "schedule", "method", "grid", "x_start")
 KEYS = (*REQUIRED, "options", "teleport", "finish", "dtype", "ems")
-PLAN_OPTIONS = ("orders", "lower_order_final", "correct_last")
-"""Options of the plan, beside those of the weight function."""
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 def solve(run: Any, *, states: bool = False, exact: bool = True) -> dict[str, Any]:
@@ -67,53 +56,11 @@ def solve(run: Any, *, states: bool = False, exact: bool = True) -> dict[str, An
 
 
 def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
-    law, schedule = read_law(obj["problem"]), read_schedule(obj["schedule"])
-    dtype = word(obj.get("dtype", "float64"), "dtype")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: got {dtype!r}; {' or '.join(DTYPES)} is allowed")
-    options = dict(mapping(obj.get("options", {}), "options", None))
-    name = word(obj["method"], "method")
-    entry = find(name, form=options.pop("form", None), q=options.pop("q", None))
-    mapping(options, "options", (*entry.options, *PLAN_OPTIONS))
-    form = entry.form(options)
-    ems = read_ems(obj, form, entry.name)
-    grid = read_grid(obj["grid"], schedule)
-    x = array(obj["x_start"], "x_start", 2)
-    if x.shape[1] != law.means.shape[1]:
-        raise ValueError(
-            f"x_start: got {x.shape[1]} coordinates; the law's {law.means.shape[1]} are allowed"
-        )
-    full, above = grid, None
-    if "teleport" in obj:
-        grid, above = cut(grid, obj["grid"], _level(obj["teleport"], law, grid))
-    statistics, basis = None, np.eye(x.shape[1])
-    if above is not None or isinstance(form, GaussianPart):
-        statistics, basis = law.principal()
-        law = law.rotated(basis)
-    mixture = GaussianMixture.full(law.weights, law.means, law.covs).to(dtype=DTYPES[dtype])
+    s = read_setting(obj)
     began = time.perf_counter()
-    report: Mapping[str, Any] = {}
-    if ems is not None:
-        fitted = fit(ems, form, law, grid, above)
-        form, grid, above, report = fitted.form, fitted.grid, fitted.above, fitted.report
-    start, state = torch.tensor(x @ basis, dtype=DTYPES[dtype]), DTYPES[dtype]
-    finish = obj.get("finish", "none")
-    if entry.controller:
-        if above is not None:
-            raise ValueError(f"teleport: got {obj['teleport']}; none is allowed with {entry.name}")
-        how = {"finish": finish, "states": states, **options}
-        done = sample_adaptive(entry, grid, Known(mixture), start, state=state, **how)
-        p, result, points = done.plan, done.trajectory, done.points
-    else:
-        if options.get("orders") is None:
-            grid, _ = climbed(entry, grid, options)
-        how = {"form": form, "statistics": statistics, "teleport": above, "finish": finish}
-        p = plan(entry, grid, **how, **options)
-        noise = normals(_seeds(options, len(x)), start) if p.noisy else None
-        result = sample(p, Known(mixture), start, noise=noise, states=states, state=state)
-        points = (*((above,) if above else ()), *grid.points)
+    p, result, points = _run(s, states)
     seconds = time.perf_counter() - began
-    final = _back(result.x, basis)
+    final = _back(result.x, s.basis)
     out: dict[str, Any] = {
         "x_final": final.tolist(),
         "nfe": result.nfe,
@@ -122,14 +69,32 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
         "plan_hash": p.hash,
         "seconds": seconds,
     }
-    out |= report
-    if above is not None:
-        out["sigma_skip"] = float(grid.points[0].rho)
+    out |= s.report
+    if s.above is not None:
+        out["sigma_skip"] = float(s.grid.points[0].rho)
     if states:
-        out["states"] = [_back(s, basis).tolist() for s in result.states]
+        out["states"] = [_back(x, s.basis).tolist() for x in result.states]
     if exact:
-        out |= _compare(law, full, x @ basis, basis, final, finish)
+        out |= _compare(s.law, s.full, s.x, s.basis, final, s.finish)
     return out
+
+
+def _run(s: Setting, states: bool) -> tuple[Plan, Trajectory, tuple[Point, ...]]:
+    """The plan, its run and the nodes."""
+    mixture = GaussianMixture.full(s.law.weights, s.law.means, s.law.covs).to(dtype=s.dtype)
+    model, start = Known(mixture), torch.tensor(s.x, dtype=s.dtype)
+    if s.entry.controller:
+        how = {"finish": s.finish, "states": states, **s.options}
+        done = sample_adaptive(s.entry, s.grid, model, start, state=s.dtype, **how)
+        return done.plan, done.trajectory, done.points
+    grid = s.grid
+    if s.options.get("orders") is None:
+        grid, _ = climbed(s.entry, grid, s.options)
+    how = {"form": s.form, "statistics": s.statistics, "teleport": s.above, "finish": s.finish}
+    p = plan(s.entry, grid, **how, **s.options)
+    noise = normals(_seeds(s.options, len(s.x)), start) if p.noisy else None
+    result = sample(p, model, start, noise=noise, states=states, state=s.dtype)
+    return p, result, (*((s.above,) if s.above else ()), *grid.points)
 
 
 def _seeds(options: Mapping[str, Any], count: int) -> list[int]:
@@ -138,34 +103,6 @@ def _seeds(options: Mapping[str, Any], count: int) -> list[int]:
     if seed > most:
         raise ValueError(f"options.seed: got {seed}; an integer from 0 to {most} is allowed")
     return [seed + b for b in range(count)]
-
-
-def _level(spec: Any, law: Law, grid: Grid) -> float:
-    """σ_skip, given or found from a tolerance in nats."""
-    known = ("sigma_skip", "tolerance")
-    obj = mapping(spec, "teleport", known)
-    if len(obj) != 1:
-        raise ValueError(
-            f"teleport: got the keys {sorted(obj)}; exactly one of {', '.join(known)} is allowed"
-        )
-    key, value = next(iter(obj.items()))
-    if not finite(value) or value <= 0:
-        raise ValueError(f"teleport.{key}: got {shown(value)}; a positive number is allowed")
-    if key == "sigma_skip":
-        return float(value)
-    if grid.points[0].silent:
-        raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
-    high, low = (float(grid.points[i].rho) for i in (0, -1))
-    try:
-        level = skip_level(law.weights, law.means, law.covs, value, high, low)
-    except ValueError as error:
-        raise ValueError(f"teleport.tolerance: got {value!r}; {error}") from None
-    if level <= low:
-        raise ValueError(
-            f"teleport.tolerance: got {value!r}, which leaves no steps to take;"
-            " a smaller number, or sigma_skip, is allowed"
-        )
-    return level
 
 
 def _back(x: torch.Tensor, basis: Floats) -> Floats:

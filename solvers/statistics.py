@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,9 @@ class Table:
 
     def integrated(self, how: str) -> ModelStatistics:
         """``how``: "accurate" or "table"."""
-        return self.smooth() if how == "accurate" else self.trapezoid()
+        return self.smooth if how == "accurate" else self.trapezoid
 
+    @cached_property
     def smooth(self) -> Smooth:
         """Splines of l, s and b; M is exact at the nodes with its first two derivatives."""
         lam, rates = self.lam, [slopes(self.lam, v) for v in (self.s, self.b)]
@@ -196,6 +198,7 @@ class Table:
         curve = rates[0] * M + self.s * slope + rates[1]
         return Smooth(l, l.integral(), S, hermite(lam, M, slope, curve))
 
+    @cached_property
     def trapezoid(self) -> Trapezoid:
         """Prefix sums on the nodes, which must be even."""
         even = np.linspace(self.lam[0], self.lam[-1], len(self.lam))

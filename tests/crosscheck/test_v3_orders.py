@@ -51,7 +51,7 @@ def perturbed(task: Task) -> Smooth:
     t = table(400, task)
     x = t.lam[:, None]
     l, s, b = t.l + 0.3 * np.sin(1.3 * x), t.s + 0.5 * np.cos(0.9 * x + 0.3), t.b
-    return Table(t.lam, l, s, b + 0.4 * np.sin(x + 1)).smooth()
+    return Table(t.lam, l, s, b + 0.4 * np.sin(x + 1)).smooth
 
 
 def error(task: Task, q: int, found: Any, warm: bool = False, **options: Any) -> float:

@@ -147,7 +147,7 @@ def by_quad(t: Table, low: float, lam: float, d: int) -> float:
 def test_m_solves_its_equation() -> None:
     """M(λ) = e^{S(λ) − S(μ)} M(μ) + ∫_μ^λ e^{S(λ) − S(r)} b dr, and M = 0 where S is largest."""
     t = table(12)
-    found = t.smooth()
+    found = t.smooth
     low, high = t.lam[1], t.lam[8]
     for d in range(2):
         S = [found.S.values(x)[d] for x in (low, high)]
@@ -161,7 +161,7 @@ def test_the_constant_in_m_keeps_it_small() -> None:
     """With S from 0 to 30 a constant chosen at the start would make M as large as e^30."""
     lam = np.linspace(0, 10, 401)[:, None]
     s, b = np.full_like(lam, 3.0), np.ones_like(lam)
-    found = Table(lam[:, 0], 0 * lam, s, b).smooth()
+    found = Table(lam[:, 0], 0 * lam, s, b).smooth
     assert np.abs(found.M.values(lam[:, 0])).max() < 1
     assert found.M.values(0.0) == pytest.approx(-1 / 3, rel=1e-9)  # M = −(1 − e^{S−30})/3
 
@@ -171,7 +171,7 @@ def test_sums_converge_to_the_splines() -> None:
     gaps = []
     for n in (40, 80, 160):
         t = table(n)
-        fine, sums = t.smooth(), t.trapezoid()
+        fine, sums = t.smooth, t.trapezoid
         ends = [float(f(point(2.0)).v[0] - f(point(-3.0)).v[0]) for f in (fine.S, sums.S)]
         gaps.append(ends[0] - ends[1])
     assert [a / b for a, b in itertools.pairwise(gaps)] == pytest.approx([4, 4], rel=0.01)
@@ -188,7 +188,7 @@ def test_a_run_does_not_depend_on_the_constants() -> None:
     law = GaussianMixture.full([0.5, 0.5], [[-1.0, 0], [1, 0.5]], [np.eye(2) * 0.2] * 2)
     grid = laid(LINEAR, "logsnr", steps=6, start=0.8, end=0.2, F=ARRAYS)
     t = table(60, -3.5, 0.5)
-    found = t.smooth()
+    found = t.smooth
     shifted = type(found)(found.l, found.L, moved(found.S, 2.0), found.M)
     lifted = added(found.M, found.S, 0.3, t.lam)
     ends = []
@@ -339,7 +339,7 @@ def test_sums_need_even_nodes_and_a_table() -> None:
     with pytest.raises(ValueError, match=r"statistics\.lam: got uneven nodes"):
         run(ends(-3.0, 2.0), Table(lam, curves(lam), 0 * curves(lam), 0 * curves(lam)),
             integrals="table")  # fmt: skip
-    for known in (Matched(MOMENTS), table().smooth()):
+    for known in (Matched(MOMENTS), table().smooth):
         with pytest.raises(ValueError, match=r"options\.integrals: got 'table'; 'accurate' is"):
             run(ends(-3.0, 2.0), known, integrals="table")
 

@@ -144,6 +144,21 @@ ORDERS: dict[str, dict[str, tuple[int, int, int]]] = {
         "as_published=True, variant=vary_coeff": (1, 1, 1),
     },
     "unipc_4": {"": (5, 5, 3)},
+    "dpm_solver_v3_1": {"": (1, 1, 1), "corrector=full, corrector_order=plus_one": (2, 2, 2)},
+    "dpm_solver_v3_2": {
+        "": (2, 2, 2),
+        "corrector=full": (2, 2, 2),
+        "corrector=full, corrector_order=plus_one": (3, 3, 3),
+        "corrector=full, c_pseudo=True": (2, 2, 2),
+    },
+    "dpm_solver_v3_3": {
+        "": (3, 3, 2),
+        "corrector=full": (3, 3, 2),
+        "corrector=full, corrector_order=plus_one": (4, 4, 3),
+        "p_pseudo=True": (2, 2, 2),
+        "corrector=full, p_pseudo=True": (3, 3, 2),
+        "corrector=full, c_pseudo=True": (2, 2, 2),
+    },
     # stochastic: the orders of the drift
     "euler_ancestral": {"": (1, 1, 1)},
     "edm_churn": {

@@ -19,7 +19,7 @@ from gaussian_score.mixture import GaussianMixture
 from solvers.denoiser import Known
 from solvers.float64 import FLOAT64
 from solvers.form import Form
-from solvers.forms import DATA_LAMBDA, FORMS, NOISE_RHO, GaussianPart, Statistics
+from solvers.forms import DATA_LAMBDA, FORMS, NOISE_RHO, Fitted, GaussianPart, Statistics
 from solvers.grids import Grid, explicit, laid
 from solvers.method import entry, registry
 from solvers.ops import Advance, Op, Plan
@@ -54,9 +54,9 @@ def exact(x: Tensor, a: Point, b: Point) -> Tensor:
 
 def on(method: str, **options: Any) -> Plan:
     e = entry(method)
-    gaussian = isinstance(e.form({}), GaussianPart) or "teleport" in options
+    fitted = isinstance(e.form({}), Fitted) or "teleport" in options
     given = {**(e.quiet or {}), **options}
-    return plan(e, GRID, statistics=MOMENTS if gaussian else None, **given)
+    return plan(e, GRID, statistics=MOMENTS if fitted else None, **given)
 
 
 def with_ops(p: Plan, ops: tuple[Op, ...], **changes: Any) -> Plan:
