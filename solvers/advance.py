@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -97,13 +97,19 @@ def stored(s: GridStep, w: Weights) -> Advance:
     cs = [F.lift(1) * r.c for r in w.rows]
     places = [s.start, *(_end(s, c) for c in cs[:-1])]
     evaluates = any(r.now or r.d for r in w.rows)
+
+    def each(f: Callable[[Scalar, Point, Scalar], Scalar]) -> tuple[Any, ...]:
+        places = {r.c: c for r, c in zip(w.rows, cs, strict=True)}
+        known = {place: store(F, f(c, s.start, s.h)) for place, c in places.items()}
+        return tuple(known[r.c] for r in w.rows)
+
     return Advance(
         store(F, s.taus[s.index]),
         store(F, s.h),
         kept,
         tuple(store(F, s.phi(0, r.c)) for r in w.rows),
-        tuple(store(F, form.force(c, s.start, s.h)) for c in cs),
-        tuple(store(F, form.deviation(c, s.start, s.h)) for c in cs),
+        each(form.force),
+        each(form.deviation),
         tuple(call(form, p) for p in places) if evaluates else (),
     )
 

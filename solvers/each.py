@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache, singledispatch
+from functools import cache, lru_cache, singledispatch
 from typing import Any
 
 from solvers.field import Exact, Field, Scalar
@@ -136,6 +136,11 @@ def vector(F: Field, values: Sequence[float | Exact]) -> Scalar:
     terms: Field | None = getattr(F, "C", None)
     if terms is not None and _has_coordinates(terms):  # a series whose terms are coordinates
         return Scalar(F, F.embed(vector(terms, values)))
+    return _collected(F, tuple(values))
+
+
+@lru_cache(maxsize=64)
+def _collected(F: Field, values: tuple[float | Exact, ...]) -> Scalar:
     return each_over(F, len(values)).collect([F.number(v) for v in values])
 
 

@@ -82,15 +82,14 @@ class Analytic:
 
     def path(self, schedule: Schedule, form: Form, tau: Scalar, u: Scalar, order: int) -> Scalar:
         """The solution through u as a series in time, term by term from u' = L u + K N + G."""
-        S = series_over(u.F, order)
-        clock = S.variable(tau)
-        L, K, G = form.coefficients(form.point(schedule, S, clock))
         terms = [u]
         for k in range(order):
-            state = S.series(terms)
+            S = series_over(u.F, k)  # no longer than the term that is wanted
+            clock, state = S.variable(tau), S.series(terms)
+            L, K, G = form.coefficients(form.point(schedule, S, clock))
             slope = L * state + K * self.reading(schedule, form, clock, state) + G
             terms.append(slope.v[k] / (k + 1))
-        return S.series(terms)
+        return series_over(u.F, order).series(terms)
 
     def derivatives(
         self, schedule: Schedule, form: Form, tau: Scalar, u: Scalar, count: int
