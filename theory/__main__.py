@@ -55,7 +55,7 @@ def prove(names: Sequence[str]) -> int:
     """One line for each row of the table of orders; a false claim is a finding, not a failure."""
     entries: Iterable[Entry] = [entry(n) for n in names] if names else registry().values()
     short = 0
-    print(f"{'method':<18} {'options':<42} claimed proved any plain  evals  leading error")
+    print(f"{'method':<20} {'options':<58} claimed proved any plain  evals  leading error")
     for e in entries:
         for variant in e.variants:
             p = prove_order(e, **variant.options)
@@ -63,7 +63,7 @@ def prove(names: Sequence[str]) -> int:
             claimed = "-" if variant.claim is None else variant.claim
             short += variant.claim is not None and p.graded < variant.claim
             print(
-                f"{e.name:<18} {options:<42} {claimed!s:>7} {p.graded:>6} {p.any_grid:>3}"
+                f"{e.name:<20} {options:<58} {claimed!s:>7} {p.graded:>6} {p.any_grid:>3}"
                 f" {p.plain_start:>5} {p.evaluations:>6}  {p.leading}",
                 flush=True,
             )
