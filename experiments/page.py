@@ -37,6 +37,8 @@ svg { display: block; width: 100%; height: auto; color: var(--ink); }
 .half { max-width: 36rem; }
 .warn { border-left: 4px solid var(--bad); background: var(--tint); padding: .5rem .8rem; }
 table { border-collapse: collapse; width: 100%; }
+.scroll { overflow-x: auto; }
+.scroll th { overflow-wrap: normal; white-space: nowrap; padding-right: .6rem; }
 thead th { text-align: left; vertical-align: bottom; border-bottom: 2px solid var(--line);
   padding: 0; }
 th button { all: unset; cursor: pointer; padding: .3rem .4rem; font-size: .82rem;
@@ -171,7 +173,8 @@ def beside(pairs: Sequence[tuple[Row, Row]]) -> str:
     lines = "".join(
         "<tr>" + "".join(_solver(row) + _found(row) for row in pair) + "</tr>" for pair in pairs
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    body = f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody>"
+    return f'<div class="scroll"><table>{body}</table></div>'
 
 
 def _solver(row: Row) -> str:

@@ -127,9 +127,11 @@ def against_work(study: Study, problem: work.Problem, rows: Sequence[Row]) -> st
         {study.target} ({len(problem.basis)} pixels). {study.samples} points are carried from
         σ/α = {study.rho_start:g} to {study.rho_end:g}. The error is the root mean square over
         samples and pixels against the exact flow ({problem.source}; its own error:
-        {problem.error:.1e}). Grey: all methods. Named: DDIM, and the best of each family at
-        {study.sheet.nfe} calls or less where it is better. Taylor methods also pay for directional
-        derivatives, and their runs end at {study.work} calls and derivatives.
+        {problem.error:.1e}). Grey: every method with its defaults and as published, of equal runs
+        one. Named: DDIM, and the best of each family at {study.sheet.nfe} calls or less where it
+        is better. Taylor methods also pay for directional derivatives, and their runs end at
+        {study.work} calls and derivatives. DPM-Solver-v3 takes its statistics from the mean and
+        the variances alone.
     """)
     refused = [row for row in rows if row["error_rms"] is None]
     if refused:
