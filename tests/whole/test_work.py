@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from experiments import work
-from experiments.study import Rule, Sheet, Study
+from experiments.measure import fingerprint
+from experiments.study import Rule, Sheet, Study, load
+from solvers.method import entry, registry
 
 Row = dict[str, Any]
 TINY = Study(
@@ -167,3 +169,17 @@ def test_the_sample_sheet() -> None:
         "dpm_solver_2": 4,
     }
     assert all(m["images"].shape == (2, 8, 8) for m in sheet["methods"].values())
+
+
+def test_every_run_is_a_task_once() -> None:
+    """Methods with their defaults, and as published; equal runs under one name; no noise."""
+    study = load("digits")
+    found = [task for task in work.tasks(study) if task.grid == study.grids[0]]
+    runs = [fingerprint(entry(task.method), task.options) for task in found]
+    assert len(set(runs)) == len(runs)
+    assert len(work.tasks(study)) == len(found) * len(study.grids)
+    still = [e for e in registry().values() if e.quiet is None and e.controller is None]
+    assert {fingerprint(e, {}) for e in still} <= set(runs)
+    assert {e.name for e in registry().values()} - {e.name for e in still} >= {"sa_solver_2"}
+    shipped = ("dpm_solver_3m", {"as_published": True})
+    assert shipped in [(task.method, task.options) for task in found]
