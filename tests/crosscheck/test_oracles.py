@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from mpmath import mp
 from numpy.typing import NDArray
@@ -203,7 +203,10 @@ def test_transport(seed: int, quantile: float, log_rho: tuple[float, float]) -> 
     v = float(w @ mu + quantile * np.sqrt(s.max() + start**2))
     found = float(transport(w, mu, s, v, start, end))
     oracle = Oracle(w.tolist(), means.tolist(), covs.tolist(), 30)
-    exact = oracle.flow(v, start, end)
+    try:
+        exact = oracle.flow(v, start, end)
+    except ArithmeticError:  # v is the watershed of two far modes, where no digits are enough
+        reject()
     with mp.workdps(50):
 
         def law(u: Any, rho: float) -> tuple[Any, Any]:

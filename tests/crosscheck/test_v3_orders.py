@@ -83,6 +83,16 @@ WINDOW_B = """
 """Errors with 512 steps, exact and perturbed statistics, and the orders of the last doubling."""
 
 
+# 7.1484e-6, 8.8493e-8, 1.1449e-10, 1.1454e-6, 4.2459e-3, 3.7457e-8, 1.3471e-7, via 3 digits
+TWICE_ROUNDED = {
+    "2 - 7.2e-6": "7.1e-6",
+    "3 - 8.9e-8": "8.8e-8",
+    "3 plus 1.2e-10": "1.1e-10",
+    "3 full,warm-up 1.2e-6": "1.1e-6",
+    "2 - 4.3e-3": "4.2e-3",
+    "3 - 3.8e-8": "3.7e-8",
+    "3 p_pseudo+full 1.4e-7": "1.3e-7",
+}
 FEW = {"1 plus", "2 pseudo", "3 -", "3 plus", "3 full,warm-up"}
 ROWS = [
     pytest.param(row, marks=() if any(row.startswith(f"{w} ") for w in FEW) else NIGHTLY)
@@ -99,6 +109,9 @@ def test_orders_in_window_b(row: str, size: int) -> None:
     for found, text, order in zip(both, numbers[:2], numbers[2:], strict=False):
         tasks = [replace(B, steps=n) for n in (256, 512)]
         coarse, fine = (abs(error(t, int(q), found, bool(warm), **NAMED[kind])) for t in tasks)
+        if (named := f"{q} {how} {text}") in TWICE_ROUNDED:
+            assert missed(fine, text) > 1
+            text = TWICE_ROUNDED[named]
         assert missed(fine, text) <= 1, fine
         assert order == "-" or missed(math.log2(coarse / fine), order) <= 1
 
@@ -119,12 +132,6 @@ WINDOW_A = """
 3 full+lower,warm-up 1.7e-3 2.4e-4 6.5e-6
 """
 """Errors with 8, 32 and 256 steps, with exact statistics and with perturbed ones."""
-# 4.2459e-3, 3.7457e-8 and 1.3471e-7, printed via 3 digits
-TWICE_ROUNDED = {
-    "2 - 4.3e-3": "4.2e-3",
-    "3 - 3.8e-8": "3.7e-8",
-    "3 p_pseudo+full 1.4e-7": "1.3e-7",
-}
 
 
 @pytest.mark.parametrize("row", WINDOW_A.strip().splitlines())
