@@ -16,6 +16,7 @@ from experiments.measure import Kind, OrderEstimate, errors, estimate, fingerpri
 from experiments.parallel import unordered
 from experiments.store import Run
 from solvers.float64 import FLOAT64
+from solvers.forms import ConstantForm
 from solvers.method import Entry, Variant, entry, registry
 from theory.certificates import status
 from theory.order import OrderProof, prove_order
@@ -106,10 +107,9 @@ def alike(tasks: Sequence[Task]) -> list[list[Task]]:
 
 def _cost(same: Sequence[Task]) -> int:
     """Derivatives and quadratures take longest."""
-    name = same[0].method
-    return 2 * name.startswith("taylor") + name.startswith(
-        ("deis_t", "gaussian", "er_", "dpm_solver_v3")
-    )
+    e = entry(same[0].method)
+    constant = isinstance(e.form(same[0].options), ConstantForm)
+    return 2 * (e.family == "taylor") + (not constant)
 
 
 def _rows(shared: None, same: Sequence[Task]) -> list[dict[str, Any]]:

@@ -17,9 +17,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from experiments.solve import solve
 from tests.crosscheck.printed import label
-from tests.crosscheck.test_transcriptions import LAM, PATHS, REL, STARTS, Run
+from tests.crosscheck.test_transcriptions import LAM, PATHS, REL, STARTS, Run, solved
 from tests.problems import DEIS
 
 Noise = Iterator[float]
@@ -272,23 +271,9 @@ def apart(path: str, f: Loop, method: str, options: Any) -> float:
     """The largest relative difference of the two ends."""
     run = Run(PATHS[path])
     starts = [3 * run.at(LAM[0])[0] + x for x in STARTS]
-    result = solve(
-        {
-            "problem": {
-                "weights": list(DEIS.weights),
-                "means": [[m] for m in DEIS.means],
-                "covs": [[[s * s]] for s in DEIS.deviations],
-            },
-            "schedule": {"name": path},
-            "method": method,
-            "options": options,
-            "grid": {"lam": list(LAM)},
-            "x_start": [[x] for x in starts],
-        },
-        exact=False,
-    )
+    ends = solved(path, method, options, starts)
     mine = [f(run, x, normals(seed)) for seed, x in enumerate(starts)]
-    return max(abs(a / b - 1) for a, (b,) in zip(mine, result["x_final"], strict=True))
+    return max(abs(a / b - 1) for a, b in zip(mine, ends, strict=True))
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -256,11 +256,8 @@ TABLE: list[tuple[Callable[..., float], str, dict[str, Any]]] = [
 ]
 
 
-def apart(path: str, f: Callable[[Run, float], float], method: str, options: Any) -> float:
-    """The largest relative difference of the two ends."""
-    run = Run(PATHS[path])
-    alpha = run.at(LAM[0])[0]
-    starts = [[3 * alpha + x] for x in STARTS]
+def solved(path: str, method: str, options: Any, starts: Sequence[float]) -> list[float]:
+    """Where ``solve`` ends from these x, on the nodes LAM."""
     result = solve(
         {
             "problem": {
@@ -272,12 +269,20 @@ def apart(path: str, f: Callable[[Run, float], float], method: str, options: Any
             "method": method,
             "options": options,
             "grid": {"lam": list(LAM)},
-            "x_start": starts,
+            "x_start": [[x] for x in starts],
         },
         exact=False,
     )
-    mine = [f(run, x) for (x,) in starts]
-    ends = [end for (end,) in result["x_final"]]
+    return [end for (end,) in result["x_final"]]
+
+
+def apart(path: str, f: Callable[[Run, float], float], method: str, options: Any) -> float:
+    """The largest relative difference of the two ends."""
+    run = Run(PATHS[path])
+    alpha = run.at(LAM[0])[0]
+    starts = [3 * alpha + x for x in STARTS]
+    ends = solved(path, method, options, starts)
+    mine = [f(run, x) for x in starts]
     return max(abs(a / b - 1) for a, b in zip(mine, ends, strict=True))
 
 
