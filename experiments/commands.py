@@ -10,11 +10,9 @@ import re
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import log
-from types import MappingProxyType
 from typing import Any
 
 from experiments import store
@@ -57,15 +55,9 @@ def cite(args: Namespace) -> Answer:
 
 def chosen(args: Namespace) -> tuple[Entry, dict[str, Any]]:
     """The entry and options that a command line names; ``--form`` moves it to another form."""
-    from experiments.methods import find, form_named
+    from experiments.methods import find
 
-    if ".py:" in args.name:
-        e = find(args.name, form=args.form, q=args.q)
-    else:
-        e = find(args.name, q=args.q)
-        if args.form:
-            forms = MappingProxyType({"": form_named(args.form)})
-            e = replace(e, forms=forms, selector=None, variants=())
+    e = find(args.name, form=args.form, q=args.q)
     options = dict(_option(text) for text in args.option)
     for key, value in e.resolve(options).items():
         if isinstance(value, tuple):

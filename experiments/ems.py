@@ -78,27 +78,27 @@ class Fit:
 
     form: Form
     grid: Grid
-    above: Point | None
     report: Mapping[str, Any]
 
 
-def fit(ems: Ems, form: Form, law: Law, grid: Grid, above: Point | None) -> Fit:
-    """For a run on this law; ``above`` is where a teleport starts, in the law's eigenbasis."""
-    if above is not None and ems.kind == "table" and law.means.shape[1] > 1:
+def fit(ems: Ems, form: Form, law: Law, grid: Grid, *, rotated: bool) -> Fit:
+    """For a run on this law, which is in its eigenbasis if ``rotated``."""
+    if rotated and ems.kind == "table" and law.means.shape[1] > 1:
         raise ValueError(
             f"ems: got {ems.path!r} with teleport, which runs in the data's eigenbasis;"
             " 'exact', 'moments' or {'samples': n} is allowed"
         )
     try:
         fitted = form.with_statistics(statistics(ems, law, grid))  # type: ignore[attr-defined]
-        points = fitted.places(tuple(map(_arrays, grid.points)))
+        points = fitted.places(tuple(map(in_arrays, grid.points)))
     except ValueError as error:  # the library's name for what the key gives
         raise ValueError(re.sub(r"^statistics\b", "ems", str(error))) from None
     grid = replace(grid, F=ARRAYS, points=points)
-    return Fit(fitted, grid, above and _arrays(above), report(ems, law, grid))
+    return Fit(fitted, grid, report(ems, law, grid))
 
 
-def _arrays(p: Point) -> Point:
+def in_arrays(p: Point) -> Point:
+    """The point in numpy's float64."""
     return Point(p.schedule, ARRAYS, p.given, ARRAYS.number(float(p.value)))
 
 

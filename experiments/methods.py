@@ -6,8 +6,9 @@ import difflib
 import importlib.util
 import inspect
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from solvers.form import Form
@@ -18,14 +19,14 @@ from solvers.method import Entry, WeightFunction, entry, published_by, unpublish
 def find(name: str, *, form: str | None = None, q: int | None = None) -> Entry:
     """The registered entry, or the function of a file as an entry of its own.
 
+    A registered method may be moved to another ``form``.
     A file's function takes the form and parameters of its own ``published(...)`` call if the file
     makes one; otherwise ``form`` (default NOISE_RHO) and ``q``.
     """
     if ".py:" not in name:
-        for key, value in (("form", form), ("q", q)):
-            if value is not None:
-                raise ValueError(f"{key}: got {value!r}; it is allowed with FILE.py:function only")
-        return entry(name)
+        if q is not None:
+            raise ValueError(f"q: got {q!r}; it is allowed with FILE.py:function only")
+        return entry(name) if form is None else in_form(entry(name), form)
     if q is not None and (not isinstance(q, int) or isinstance(q, bool) or q < 1):
         raise ValueError(f"q: got {q!r}; an integer >= 1 is allowed")
     path, _, function = name.rpartition(":")
@@ -44,6 +45,12 @@ def find(name: str, *, form: str | None = None, q: int | None = None) -> Entry:
     if q is None and "q" in inspect.signature(fn).parameters:
         raise ValueError(f"q: got None; {function} takes the order parameter q, --q N is needed")
     return unpublished(_checked(name, fn), form_named(form) if form else NOISE_RHO, **fixed)
+
+
+def in_form(e: Entry, form: str) -> Entry:
+    """The entry in another form, where nothing is claimed of it."""
+    forms = MappingProxyType({"": form_named(form)})
+    return replace(e, forms=forms, selector=None, variants=())
 
 
 def _checked(name: str, fn: Any) -> WeightFunction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaussian_score.mixture import GaussianMixture
-from solvers.float64 import FLOAT64
 from solvers.forms import Statistics
-from solvers.grids import CLOCKS, RULES, Grid, checked, explicit, laid, rule
-from solvers.point import Point
+from solvers.grids import CLOCKS, RULES, Grid, explicit, laid
 from solvers.schedules import ROUNDING, Schedule, schedule
 
 Floats = NDArray[np.float64]
@@ -107,31 +105,6 @@ def read_grid(value: Any, s: Schedule) -> Grid:
         )
     mapping(obj, "grid", given)
     return explicit(s, given[0], obj[given[0]])
-
-
-def cut(grid: Grid, spec: Mapping[str, Any], skip: float) -> tuple[Grid, Point | None]:
-    """The grid from ρ = skip on, and the uncut grid's first node (None if nothing is skipped).
-
-    Explicit nodes above the level are dropped; a rule is laid again with as many steps.
-    """
-    first, last = grid.points[0], grid.points[-1]
-    if first.silent:
-        raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
-    high, low = float(first.rho), float(last.rho)
-    if not low < skip <= high * (1 + 1e-12):
-        raise ValueError(
-            f"teleport.sigma_skip: got {skip!r}; a level in ({low!r}, {high!r}] is allowed"
-        )
-    if skip >= high * (1 - 1e-12):
-        return grid, None
-    level = Point(grid.schedule, FLOAT64, "rho", FLOAT64.number(skip))
-    if "name" in spec:
-        rest = {k: v for k, v in spec.items() if k not in LAID}
-        return rule(spec["name"], spec["steps"], level, last, rest), first
-    nodes = (level, *(p for p in grid.points if float(p.rho) < skip * (1 - 1e-12)))
-    return checked(
-        Grid(grid.schedule, FLOAT64, nodes), "grid", [float(p.rho) for p in nodes]
-    ), first
 
 
 def mapping(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from experiments.ems import fit, read_ems
-from experiments.methods import find
+from experiments.ems import fit, in_arrays, read_ems
+from experiments.jump import Jump, read_jump, wants_past, with_past
+from experiments.methods import find, form_named
 from experiments.problems import (
     Floats,
     Law,
     array,
-    cut,
     finite,
     mapping,
     read_grid,
@@ -24,12 +24,11 @@ from experiments.problems import (
     shown,
     word,
 )
-from gaussian_score.certificate import skip_level
 from solvers.form import Form
 from solvers.forms import GaussianPart, Statistics
 from solvers.grids import Grid
 from solvers.method import Entry
-from solvers.point import Point
+from solvers.teleport import Teleport
 
 PLAN_OPTIONS = ("orders", "lower_order_final", "correct_last")
 """Options of the plan, beside those of the weight function."""
@@ -48,8 +47,11 @@ class Setting:
     """As asked for."""
     grid: Grid
     """Cut where a teleport ends, or snapped to a table's nodes."""
-    above: Point | None
-    """Where a teleport begins."""
+    teleport: Teleport | None
+    first: int
+    """How many nodes of the grid are its past."""
+    then: Sequence[tuple[float, Form]]
+    """Changes of form."""
     statistics: Statistics | None
     basis: Floats
     """x_start and x_final are x basisᵀ."""
@@ -78,18 +80,17 @@ def read_setting(obj: Mapping[str, Any]) -> Setting:
         raise ValueError(
             f"x_start: got {x.shape[1]} coordinates; the law's {law.means.shape[1]} are allowed"
         )
-    grid, above = full, None
-    if "teleport" in obj:
-        grid, above = cut(full, obj["grid"], level(obj["teleport"], law, full))
-    if above is not None and entry.controller:
-        raise ValueError(f"teleport: got {obj['teleport']}; none is allowed with {entry.name}")
+    then = _changes(obj.get("switch"))
+    moments, principal = law.principal()
+    jump = _jump(obj, law, full, moments, entry, options)
+    grid, teleport = (jump.grid, jump.teleport) if jump else (full, None)
     statistics, basis, report = None, np.eye(x.shape[1]), {}
-    if above is not None or isinstance(form, GaussianPart):
-        statistics, basis = law.principal()
-        law = law.rotated(basis)
+    if jump or any(isinstance(f, GaussianPart) for f in (form, *dict(then).values())):
+        statistics, basis, law = moments, principal, law.rotated(principal)
     if ems is not None:
-        fitted = fit(ems, form, law, grid, above)
-        form, grid, above, report = fitted.form, fitted.grid, fitted.above, fitted.report
+        fitted = fit(ems, form, law, grid, rotated=jump is not None)
+        form, grid, report = fitted.form, fitted.grid, fitted.report
+        teleport = teleport and replace(teleport, start=in_arrays(teleport.start))
     return Setting(
         law,
         entry,
@@ -97,7 +98,9 @@ def read_setting(obj: Mapping[str, Any]) -> Setting:
         form,
         full,
         grid,
-        above,
+        teleport,
+        jump.first if jump else 0,
+        then,
         statistics,
         basis,
         x @ basis,
@@ -107,29 +110,29 @@ def read_setting(obj: Mapping[str, Any]) -> Setting:
     )
 
 
-def level(spec: Any, law: Law, grid: Grid) -> float:
-    """σ_skip, given or found from a tolerance in nats."""
-    known = ("sigma_skip", "tolerance")
-    obj = mapping(spec, "teleport", known)
-    if len(obj) != 1:
-        raise ValueError(
-            f"teleport: got the keys {sorted(obj)}; exactly one of {', '.join(known)} is allowed"
-        )
-    key, value = next(iter(obj.items()))
-    if not finite(value) or value <= 0:
-        raise ValueError(f"teleport.{key}: got {shown(value)}; a positive number is allowed")
-    if key == "sigma_skip":
-        return float(value)
-    if grid.points[0].silent:
-        raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
-    high, low = (float(grid.points[i].rho) for i in (0, -1))
-    try:
-        level = skip_level(law.weights, law.means, law.covs, value, high, low)
-    except ValueError as error:
-        raise ValueError(f"teleport.tolerance: got {value!r}; {error}") from None
-    if level <= low:
-        raise ValueError(
-            f"teleport.tolerance: got {value!r}, which leaves no steps to take;"
-            " a smaller number, or sigma_skip, is allowed"
-        )
-    return level
+def _jump(
+    obj: Mapping[str, Any],
+    law: Law,
+    full: Grid,
+    moments: Statistics,
+    entry: Entry,
+    options: Mapping[str, Any],
+) -> Jump | None:
+    """The key ``teleport``; None where nothing is skipped, which is the plain run bit for bit."""
+    if "teleport" not in obj:
+        return None
+    jump = read_jump(obj["teleport"], law, full, obj["grid"], moments)
+    return with_past(jump, entry, options) if jump and wants_past(obj["teleport"]) else jump
+
+
+def _changes(value: Any) -> list[tuple[float, Form]]:
+    """``{"sigma": 0.5, "form": "DATA_LAMBDA"}``: this form from the level σ/α on, or several."""
+    found: list[tuple[float, Form]] = []
+    for i, spec in enumerate(value if isinstance(value, list) else [value] if value else []):
+        name = f"switch[{i}]" if isinstance(value, list) else "switch"
+        obj = mapping(spec, name, ("sigma", "form"), required=("sigma", "form"))
+        if not finite(obj["sigma"]) or obj["sigma"] <= 0:
+            got = shown(obj["sigma"])
+            raise ValueError(f"{name}.sigma: got {got}; a positive number is allowed")
+        found.append((float(obj["sigma"]), form_named(word(obj["form"], f"{name}.form"))))
+    return found

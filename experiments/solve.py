@@ -34,7 +34,7 @@ from solvers.sample import normals, sample, sample_adaptive
 from solvers.trajectory import Trajectory
 
 REQUIRED = ("problem", "schedule", "method", "grid", "x_start")
-KEYS = (*REQUIRED, "options", "teleport", "finish", "dtype", "ems")
+KEYS = (*REQUIRED, "options", "teleport", "switch", "finish", "dtype", "ems")
 
 
 def solve(run: Any, *, states: bool = False, exact: bool = True) -> dict[str, Any]:
@@ -70,8 +70,9 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
         "seconds": seconds,
     }
     out |= s.report
-    if s.above is not None:
-        out["sigma_skip"] = float(s.grid.points[0].rho)
+    if s.teleport is not None:
+        out["sigma_skip"] = float(s.grid.points[s.first].rho)
+        out["landing"] = result.landing.tolist()
     if states:
         out["states"] = [_back(x, s.basis).tolist() for x in result.states]
     if exact:
@@ -84,17 +85,21 @@ def _run(s: Setting, states: bool) -> tuple[Plan, Trajectory, tuple[Point, ...]]
     mixture = GaussianMixture.full(s.law.weights, s.law.means, s.law.covs).to(dtype=s.dtype)
     model, start = Known(mixture), torch.tensor(s.x, dtype=s.dtype)
     if s.entry.controller:
-        how = {"finish": s.finish, "states": states, **s.options}
+        if s.then:
+            raise ValueError(f"switch: got one with {s.entry.name}; none is allowed with it")
+        how = {"teleport": s.teleport, "finish": s.finish, "states": states, **s.options}
         done = sample_adaptive(s.entry, s.grid, model, start, state=s.dtype, **how)
         return done.plan, done.trajectory, done.points
     grid = s.grid
     if s.options.get("orders") is None:
         grid, _ = climbed(s.entry, grid, s.options)
-    how = {"form": s.form, "statistics": s.statistics, "teleport": s.above, "finish": s.finish}
+    how = {"form": s.form, "statistics": s.statistics, "finish": s.finish}
+    how |= {"teleport": s.teleport, "first": s.first, "then": s.then}
     p = plan(s.entry, grid, **how, **s.options)
     noise = normals(_seeds(s.options, len(s.x)), start) if p.noisy else None
     result = sample(p, model, start, noise=noise, states=states, state=s.dtype)
-    return p, result, (*((s.above,) if s.above else ()), *grid.points)
+    above = (s.teleport.start,) if s.teleport else ()
+    return p, result, (*above, *grid.points[s.first :])
 
 
 def _seeds(options: Mapping[str, Any], count: int) -> list[int]:

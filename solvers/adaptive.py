@@ -6,7 +6,7 @@ Source: Lu et al. 2022, "DPM-Solver", and its released code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from solvers.advance import stored, weights
@@ -18,6 +18,7 @@ from solvers.ops import Advance, Denoise, Op, Plan
 from solvers.plan import FINISHES
 from solvers.point import Point
 from solvers.step import Model, combine, denoised, enter, leave, step
+from solvers.teleport import Teleport
 from solvers.trajectory import Trajectory
 from solvers.transfer import call, ends
 
@@ -103,6 +104,16 @@ def run_adaptive(
     )
     run = Trajectory(out, tuple(seen) if states else (), nfe + len(ending), 0)
     return Adapted(run, made, tuple(points))
+
+
+def joined(teleport: Teleport, jump: Plan, landed: Trajectory, rest: Adapted) -> Adapted:
+    """A run that begins with a jump."""
+    a, b = jump, rest.plan
+    p = replace(b, form=a.form, enter=a.enter, leave=(*a.leave, *b.leave), ops=(*a.ops, *b.ops))
+    t = rest.trajectory
+    states = (*landed.states, *t.states) if t.states else ()
+    t = replace(t, states=states, nfe=landed.nfe + t.nfe)
+    return Adapted(t, p, (teleport.start, *rest.points))
 
 
 def _lower(op: Advance, u: Any, now: Sequence[Any]) -> Any:

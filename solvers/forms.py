@@ -177,8 +177,8 @@ class Whitened(GaussianPart):
         return root(self._moments(p.F)[1] + p.rho * p.rho)
 
     def scale(self, p: Point) -> Scalar:
-        """α √(v+ρ²)."""
-        return p.alpha * self._width(p)
+        """√(α² v + σ²) = α √(v+ρ²), which α = 0 has, too."""
+        return root(p.alpha * p.alpha * self._moments(p.F)[1] + p.sigma * p.sigma)
 
     def shift(self, p: Point) -> Scalar:
         """α m."""

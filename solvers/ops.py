@@ -49,6 +49,11 @@ class Advance:
 
 
 @dataclass(frozen=True)
+class Jump(Advance):
+    """A teleport: whatever its length, u stays but for what a call at its end adds; h is 1."""
+
+
+@dataclass(frozen=True)
 class Renoise:
     """u ← factor u + offset + noise ξ: the state is raised to more noise, without evaluation."""
 
@@ -83,13 +88,20 @@ class Switch:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """The past of a run in the form GAUSSIAN: u at these clock values, newest first, N = 0."""
+
+    taus: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Denoise:
     """One more call; the result is the data prediction there."""
 
     call: Call
 
 
-Op = Advance | Renoise | Switch | Denoise
+Op = Advance | Renoise | Switch | Recall | Denoise
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ class Plan:
                 out += [n] * max(len(op.calls) - carried, 0)
                 carried = op.weights.carry is not None
                 continue
-            carried = False
+            carried = carried and isinstance(op, Switch)
             if isinstance(op, Denoise):
                 out.append(n + 1)
         return tuple(out)
@@ -135,6 +147,11 @@ class Plan:
         rows = (r for op in self.ops if isinstance(op, Advance) for r in op.weights.rows)
         drawn = any(not isinstance(r.noise, int | float) or r.noise != 0 for r in rows)
         return drawn or any(isinstance(op, Renoise) for op in self.ops)
+
+    @property
+    def teleports(self) -> bool:
+        """Whether a run begins with a jump."""
+        return isinstance(next(iter(self.ops), None), Jump)
 
     @property
     def coordinates(self) -> int | None:
@@ -190,7 +207,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-NUMBERS = {"now", "past", "d", "phi0", "force", "deviation", "enter"}
+NUMBERS = {"now", "past", "d", "phi0", "force", "deviation", "enter", "taus"}
 
 
 def realize(

@@ -9,23 +9,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from solvers.advance import bind, memory, named, stored, weights
 from solvers.empirical import Source
 from solvers.field import Scalar
 from solvers.float64 import FLOAT64
 from solvers.form import Form
-from solvers.forms import GAUSSIAN, VELOCITY_T, Fitted, Statistics
+from solvers.forms import VELOCITY_T, Fitted, Statistics
 from solvers.grids import Grid
 from solvers.gridstep import GridStep
 from solvers.method import Entry
 from solvers.ops import Advance, Denoise, Op, Plan
 from solvers.point import Point
-from solvers.transfer import call, ends, jump, renoise, switch
+from solvers.schedules import ROUNDING
+from solvers.teleport import Teleport
+from solvers.transfer import call, ends, renoise, switch
 from solvers.weights import Row, Weights
 
-T = TypeVar("T")
 FINISHES = ("none", "denoise")
 """What may follow the last step."""
 
@@ -35,12 +36,13 @@ def plan(
     grid: Grid,
     *,
     form: Form | None = None,
+    then: Sequence[tuple[Any, Form]] = (),
     statistics: Statistics | Source | None = None,
     orders: Sequence[int] | None = None,
     lower_order_final: bool = False,
     correct_last: bool = False,
     finish: str = "none",
-    teleport: Point | None = None,
+    teleport: Teleport | None = None,
     first: int = 0,
     model: Sequence[str] = (),
     **options: Any,
@@ -49,17 +51,16 @@ def plan(
 
     ``orders`` gives the order of every step; otherwise a method of order q that needs history
     warms up with 1, 2, .., q.  ``first`` leaves out the steps before it: their evaluations are
-    then the run's ``history``.  ``teleport`` is where the grid was cut: the run starts there, at
-    the first node of the uncut grid, and moves to the grid by the Gaussian's own flow.
-    ``statistics`` are those of the data or, in the form EMS, of the model; a ``form`` that has
-    its own keeps them.  ``model`` names what was put around the model (``Denoiser.parts``).
+    then the run's ``history``.  A ``teleport`` starts above the grid and moves to its first node,
+    or to the node ``first``: the nodes before it then get the Gaussian's own evaluations.
+    ``then`` has pairs (ρ, form): from the first node at ρ or below on, the run is in this form.
+    ``statistics`` are those of the data or, in the form EMS, of the model; a form that has its own
+    keeps them.  ``model`` names what was put around the model (``Denoiser.parts``).
     """
     given = orders
     if orders is None:
         grid, orders = climbed(entry, grid, options)
-    form = form or entry.form(options)
-    if isinstance(form, Fitted) and form.statistics is None:
-        form = form.with_statistics(_needed(statistics, entry.name))
+    form = _fitted(form or entry.form(options), statistics, entry.name)
     grid = replace(grid, points=form.places(grid.points))
     bound = entry.resolve(options)
     if finish not in FINISHES:
@@ -70,25 +71,36 @@ def plan(
     if isinstance(first, bool) or not isinstance(first, int) or not 0 <= first < grid.steps:
         raise ValueError(f"first: got {first!r}; an integer 0..{grid.steps - 1} is allowed")
     silent = grid.points[0].silent
-    if silent and teleport is not None:
-        raise ValueError("teleport: got a start with alpha = 0; alpha > 0 is allowed")
+    later = [(rho, _fitted(new, statistics, entry.name)) for rho, new in then]
+    later.sort(key=lambda change: -float(change[0]))
+
+    def changed(p: Point, form: Form) -> Form:
+        due = [new for rho, new in later if float(p.rho) <= float(rho) * (1 + ROUNDING)]
+        return due[-1] if due else form
+
     noise = entry.part(entry.renoise, options) if entry.renoise else {}
     builder = _Builder(entry, grid, bound, orders, lower_order_final, correct_last, noise)
+    reach = builder.reach
     launched = silent and first == 0
-    begin = VELOCITY_T if launched else form
-    if teleport is not None:
-        known = statistics if isinstance(statistics, Statistics) else None
-        begin = GAUSSIAN.with_statistics(_needed(known, "teleport"))
-    here = teleport or grid.points[first]
+    form = form if launched else changed(grid.points[first], form)
+    begin = teleport.form if teleport else VELOCITY_T if launched else form
+    enter = teleport.enter if teleport else ends(begin, grid.points[first])
     ops: list[Op] = []
     leave: list[tuple[Any, Any]] = []
     if teleport is not None:
-        ops += [jump(begin, teleport, grid.points[0]), switch(begin, form, grid.points[0], ())]
-        leave += [ends(begin, grid.points[0]), ends(form, grid.points[0])]
+        jumped = teleport.ops(form, grid.points[first], grid.points[:first][::-1])
+        ops += [op for op, _ in jumped]
+        leave += [end for _, end in jumped]
     if launched:
         ops += [builder.launch(begin), switch(begin, form, grid.points[1], ())]
         leave += [ends(begin, grid.points[1]), ends(form, grid.points[1])]
     for n in range(max(first, int(silent)), grid.steps):
+        here = grid.points[n]
+        new = changed(here, form)
+        if new != form:
+            ops.append(switch(form, new, here, grid.points[int(silent) : n][: -reach - 1 : -1]))
+            form = new
+            leave.append(ends(form, here))
         for op, end in builder.step(form, n):
             ops.append(op)
             leave.append(ends(form, end))
@@ -104,7 +116,7 @@ def plan(
         entry.name,
         shown,
         tuple(model),
-        ends(begin, here),
+        enter,
         tuple(leave),
         tuple(ops),
     )
@@ -131,10 +143,13 @@ def climbed(
     return replace(grid, points=tuple(grid.points[i] for i in places)), orders
 
 
-def _needed(statistics: T | None, name: str) -> T:
+def _fitted(form: Form, statistics: Statistics | Source | None, name: str) -> Form:
+    """The form with its statistics."""
+    if not isinstance(form, Fitted) or form.statistics is not None:
+        return form
     if statistics is None:
         raise ValueError(f"statistics: got None; {name} needs those of the data or of the model")
-    return statistics
+    return form.with_statistics(statistics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +200,13 @@ class _Builder:
         return memory(self.entry, q, tuple(bound.items()))
 
     @property
+    def reach(self) -> int:
+        """Past evaluations that the full order uses."""
+        return self._memory(self.entry.q)
+
+    @property
     def _multistep(self) -> bool:
-        return self.entry.q is not None and self._memory(self.entry.q) > 0
+        return self.entry.q is not None and self.reach > 0
 
     def nodes(self, form: Form) -> tuple[tuple[Point, ...], tuple[Scalar, ...]]:
         """The nodes at the clock values that the plan stores, and these values."""

@@ -9,16 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solvers.adaptive import Adapted, run_adaptive
+from solvers.adaptive import Adapted, joined, run_adaptive
 from solvers.control import Controller
 from solvers.denoiser import Denoiser
+from solvers.float64 import FLOAT64
 from solvers.form import Form
+from solvers.forms import Statistics
 from solvers.grids import Grid
 from solvers.method import Entry
-from solvers.ops import Call, Plan
+from solvers.ops import Call, Plan, realize
 from solvers.schedules import Schedule
-from solvers.step import run
+from solvers.step import leave, run
+from solvers.teleport import Teleport
 from solvers.trajectory import Eval, Trajectory
+from solvers.transfer import call
 
 
 @torch.no_grad()
@@ -52,14 +56,15 @@ def sample(
         )
     watched = _Watched(denoiser, torch.full(x.shape[:1], -1, device=x.device))
 
-    def array(values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values, dtype=state, device=x.device)
-
-    result = run(
-        plan.realize(array), watched, x.to(state), history=history, noise=noise, states=states
-    )
+    begin = x.to(state)
+    realized = plan.realize(_array(begin))
+    result = run(realized, watched, begin, history=history, noise=noise, states=states)
     watched.check(x, result.x, plan.evaluations)
-    return _cast(result, x.dtype)
+    return _cast(replace(result, landing=watched.landing(plan)), x.dtype)
+
+
+def _array(like: Tensor) -> Callable[[tuple[float, ...]], Tensor]:
+    return lambda values: torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
 def normals(seeds: Sequence[int], like: Tensor) -> Callable[[], Tensor]:
@@ -89,19 +94,28 @@ def sample_adaptive(
     denoiser: Denoiser,
     x: Tensor,
     *,
+    teleport: Teleport | None = None,
     state: torch.dtype = torch.float64,
     **how: Any,
 ) -> Adapted:
     """From the grid's first node to its last with steps that suit the worst sample of the batch.
 
-    ``how``: the method's options, ``finish`` and ``states``.  Every trial waits for the device.
+    A ``teleport`` ends at the first node.  ``how``: the method's options, ``finish`` and
+    ``states``.  Every trial waits for the device.
     """
     _fit(x, state)
     watched = _Watched(denoiser, torch.full(x.shape[:1], -1, device=x.device))
-    done = run_adaptive(entry, grid, watched, x.to(state), _distance, **how)
+    begin = x.to(state)
+    jump = teleport and teleport.alone(entry.form(how), grid.points[0])
+    landed = jump and run(jump.realize(_array(begin)), watched, begin)
+    start = landed.x if landed else begin
+    done = run_adaptive(entry, grid, watched, start, _distance, **how)
     watched.check(x, done.trajectory.x, range(watched.count))
+    if teleport and jump and landed:
+        done = joined(teleport, jump, replace(landed, states=(begin,)), done)
+    made = replace(done.trajectory, landing=watched.landing(done.plan))
     plan = replace(done.plan, model=denoiser.parts)
-    return replace(done, trajectory=_cast(done.trajectory, x.dtype), plan=plan)
+    return replace(done, trajectory=_cast(made, x.dtype), plan=plan)
 
 
 def _distance(high: Tensor, low: Tensor, previous: Tensor, control: Controller) -> float:
@@ -135,14 +149,36 @@ class _Watched:
     model: Denoiser
     first: Tensor
     count: int = field(default=0)
+    begun: tuple[str, Tensor, Call, Tensor] | None = None
+    """The first call of all, and its prediction."""
 
     def predict(self, kind: str, x: Tensor, call: Call) -> Tensor:
-        return self._note(self.model.predict(kind, x, call))
+        P = self._note(self.model.predict(kind, x, call))
+        self.begun = self.begun or (kind, x, call, P)
+        return P
+
+    def landing(self, plan: Plan) -> Tensor | None:
+        """Where the plan begins with a teleport: its error as the first call shows it, (B,)."""
+        if self.begun is None or not plan.teleports:
+            return None
+        kind, x, at, P = self.begun
+        known: Statistics = plan.form.needed("the data's moments")  # type: ignore[attr-defined]
+        m, v = map(_array(x), (known.mean, known.variances))
+        z, rho = x / at.alpha, at.sigma / at.alpha
+        D = P if kind == "data" else z - rho * P
+        gain = v / (v + rho * rho)
+        miss = (D - m - gain * (z - m)) / (3 * (1 - gain))
+        return miss.square().mean(-1).sqrt()
 
     def derivatives(
         self, schedule: Schedule, form: Form, tau: float, u: Tensor, count: int
     ) -> Sequence[Tensor]:
         N, *rest = self.model.derivatives(schedule, form, tau, u, count)
+        if self.begun is None:
+            here = form.point(schedule, FLOAT64, FLOAT64.number(float(tau)))
+            c = realize(call(form, here), _array(u))
+            P = (N - c.u_weight * u - c.constant) / c.p_weight
+            self.begun = c.kind, leave(u, (c.scale, c.shift)), c, P
         return self._note(N), *rest
 
     def _note(self, P: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from solvers.form import Form
-from solvers.ops import Advance, Call, Denoise, Plan, Renoise, Switch
+from solvers.ops import Advance, Affine, Call, Denoise, Plan, Recall, Renoise, Switch
 from solvers.schedules import Schedule
 from solvers.trajectory import Eval, Trajectory
 from solvers.weights import Row
@@ -143,16 +143,15 @@ def run(
             if states:
                 seen.append(leave(u, end))
             continue
-        carried = None
         if isinstance(op, Switch):
-            form, state = op.form, op.state
-            u = state.u_weight * u + state.constant
-            past = [
-                Eval(
-                    k.tau, k.u_weight * e.u + k.constant, k.n_u * e.u + k.n_n * e.N + k.n_constant
-                )
-                for k, e in zip(op.kept, past, strict=False)
-            ]
+            form = op.form
+            u = op.state.u_weight * u + op.state.constant
+            past = [moved(k, e) for k, e in zip(op.kept, past, strict=False)]
+            carried = None if carried is None else moved(op.state, carried)
+            continue
+        carried = None
+        if isinstance(op, Recall):
+            past = [Eval(tau, u, 0 * u) for tau in op.taus]
         elif isinstance(op, Renoise):
             u = op.factor * u + op.offset + op.noise * drawn(noise)
             if states and op.arrives:
@@ -161,6 +160,12 @@ def run(
             u = denoised(op, model, u)
             nfe += 1
     return Trajectory(leave(u, plan.leave[-1]), tuple(seen) if states else (), nfe, jvp)
+
+
+def moved(to: Affine, e: Eval) -> Eval:
+    """An evaluation in another form."""
+    N = to.n_u * e.u + to.n_n * e.N + to.n_constant
+    return Eval(to.tau, to.u_weight * e.u + to.constant, N)
 
 
 def denoised(op: Denoise, model: Model, u: Any) -> Any:

@@ -27,3 +27,5 @@ class Trajectory:
     """Model calls for one sample."""
     jvp: int
     """Directional derivatives of the model for one sample."""
+    landing: Any = None
+    """After a teleport: each sample's error there, root mean square in x/α over coordinates."""

@@ -1,4 +1,4 @@
-"""Between forms and out of them: how a form reads the model, jumps, switches, takes in noise."""
+"""Between forms and out of them: how a form reads the model, switches, takes in noise."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from solvers.field import Exact, Field, Scalar
 from solvers.form import Form, Prediction
-from solvers.ops import Advance, Affine, Call, Renoise, Switch
+from solvers.ops import Affine, Call, Renoise, Switch
 from solvers.point import Point
-from solvers.weights import Row, Weight, Weights
+from solvers.weights import Weight
 
 
 def store(F: Field, w: Weight) -> Any:
@@ -37,17 +37,6 @@ def call(form: Form, p: Point, kind: str | None = None) -> Call:
 def ends(form: Form, p: Point) -> tuple[Any, Any]:
     """(scale, shift) of the form at p."""
     return store(p.F, form.scale(p)), store(p.F, form.shift(p))
-
-
-def jump(form: Form, start: Point, end: Point) -> Advance:
-    """A step without evaluations: u alone moves, by φ₀ and γ."""
-    F, tau = start.F, form.tau(start)
-    h = form.tau(end) - tau
-    c = F.lift(1)
-    empty = Weights(b=Row(c=store(F, c)), consistent=False)
-    phi0, force = form.moments(c, start, h)(0), form.force(c, start, h)
-    phi0, force, zero = ((store(F, x),) for x in (phi0, force, F.lift(0)))
-    return Advance(store(F, tau), store(F, h), empty, phi0, force, zero, ())
 
 
 def switch(old: Form, new: Form, p: Point, kept: Sequence[Point]) -> Switch:

@@ -7,7 +7,7 @@ classical case is Adams-Bashforth on variable steps.
 
 from __future__ import annotations
 
-from solvers.forms import DATA_LAMBDA, GAUSSIAN_LAMBDA, NOISE_LAMBDA, NOISE_RHO, NOISE_T
+from solvers.forms import DATA_LAMBDA, GAUSSIAN, GAUSSIAN_LAMBDA, NOISE_LAMBDA, NOISE_RHO, NOISE_T
 from solvers.method import Row, Step, Variant, Weights, interpolate, method, published
 from solvers.riemann import LeftSum
 
@@ -46,3 +46,5 @@ for q in (1, 2, 3, 4):
     published(f"exp_ab_{q}", adams, LAMBDA, select="prediction", q=q, **named)
 
 published("gaussian_ab2", adams, GAUSSIAN_LAMBDA, q=2, claim=2, cite="scoreproof")
+for q in (1, 2, 3):
+    published(f"whitened_ab{q}", adams, GAUSSIAN, q=q, claim=q, cite="scoreproof")

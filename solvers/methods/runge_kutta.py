@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from solvers.forms import NOISE_RHO
+from solvers.forms import GAUSSIAN, NOISE_RHO
 from solvers.method import Row, Step, Weights, interpolate, method, published
 from solvers.options import Real
 
@@ -65,3 +65,4 @@ published("rho_midpoint", midpoint, NOISE_RHO, claim=2, cite="zhang2023deis")
 for name, c2, c3, cite in THIRD:
     published(f"rho_{name}3", rk3, NOISE_RHO, c2=c2, c3=c3, claim=3, cite=cite)
 published("rho_rk4", rk4, NOISE_RHO, claim=4, cite="kutta1901")
+published("whitened_heun2", rk2, GAUSSIAN, claim=2, cite="scoreproof")

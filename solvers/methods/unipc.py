@@ -9,7 +9,7 @@ from math import factorial
 from typing import Any, Literal
 
 from solvers.field import Scalar, total
-from solvers.forms import DATA_LAMBDA, NOISE_LAMBDA
+from solvers.forms import DATA_LAMBDA, GAUSSIAN, NOISE_LAMBDA
 from solvers.method import (
     Row,
     Step,
@@ -112,3 +112,4 @@ for q in (1, 2, 3, 4):
         rows = [Variant(o, claim, published=o is not NOISE) for o in ROWS.get(name, ())]
         named = {"claim": claim, "cite": "zhao2023unipc", "variants": rows}
         published(name, fn, FORMS, select="prediction", q=q, **named)
+published("whitened_unipc_2", unipc, GAUSSIAN, q=2, claim=3, cite="scoreproof")

@@ -28,6 +28,7 @@ from solvers.point import Point
 from solvers.sample import sample
 from solvers.schedules import schedule
 from solvers.step import step
+from solvers.teleport import Teleport
 from solvers.trajectory import Eval
 from solvers.transfer import ends, renoise, switch
 from tests.problems import DEIS
@@ -40,6 +41,7 @@ OTHER = GaussianMixture.diagonal([0.4, 0.6], [MEAN, (1.0, 0.0, 1.0)], [VARIANCES
 LINEAR = schedule("vp_linear")
 GRID = laid(LINEAR, "logsnr", steps=4, start=0.6, end=0.1)
 ABOVE = Point(LINEAR, FLOAT64, "t", FLOAT64.number(0.95))
+JUMP = Teleport(ABOVE, MOMENTS)
 X = torch.tensor([[0.4, 1.0, -0.2], [-1.3, 0.2, 2.0]], dtype=F64)
 # a run's few dozen operations on numbers of size ten
 ROUNDING: dict[str, Any] = {"rtol": 1e-13, "atol": 1e-13}
@@ -54,7 +56,7 @@ def exact(x: Tensor, a: Point, b: Point) -> Tensor:
 
 def on(method: str, **options: Any) -> Plan:
     e = entry(method)
-    fitted = isinstance(e.form({}), Fitted) or "teleport" in options
+    fitted = isinstance(e.form({}), Fitted)
     given = {**(e.quiet or {}), **options}
     return plan(e, GRID, statistics=MOMENTS if fitted else None, **given)
 
@@ -67,7 +69,7 @@ def with_ops(p: Plan, ops: tuple[Op, ...], **changes: Any) -> Plan:
 
 
 def test_a_teleport_is_exact_on_a_gaussian() -> None:
-    p = on("gaussian_ab2", teleport=ABOVE)  # whose own steps are exact on a Gaussian, too
+    p = on("gaussian_ab2", teleport=JUMP)  # whose own steps are exact on a Gaussian, too
     result = sample(p, Known(GAUSSIAN), X, states=True)
     torch.testing.assert_close(result.x, exact(X, ABOVE, GRID.points[-1]), **ROUNDING)
     torch.testing.assert_close(result.states[1], exact(X, ABOVE, GRID.points[0]), **ROUNDING)
@@ -78,7 +80,7 @@ def test_a_teleport_is_exact_on_a_gaussian() -> None:
 
 @pytest.mark.parametrize("method", sorted(registry()))
 def test_after_a_teleport_every_method_goes_on_as_usual(method: str) -> None:
-    jumped = sample(on(method, teleport=ABOVE), Known(OTHER), X)
+    jumped = sample(on(method, teleport=JUMP), Known(OTHER), X)
     there = exact(X, ABOVE, GRID.points[0])
     plainly = sample(on(method), Known(OTHER), there)
     torch.testing.assert_close(jumped.x, plainly.x, **ROUNDING)
@@ -219,7 +221,7 @@ def nudged(value: Any, path: tuple[Any, ...]) -> Any:
 
 @pytest.mark.parametrize(
     "options",
-    [{"method": "unipc_3", "finish": "denoise"}, {"method": "gaussian_ab2", "teleport": ABOVE},
+    [{"method": "unipc_3", "finish": "denoise"}, {"method": "gaussian_ab2", "teleport": JUMP},
      {"method": "taylor_2"}, {"method": "scire_v1_3"}],
     ids=lambda o: o["method"],
 )  # fmt: skip
@@ -265,8 +267,8 @@ def negative() -> Statistics:
         ),
         (lambda: plan(entry("gaussian_ab2"), GRID), r"statistics: got None; gaussian_ab2 needs"),
         (
-            lambda: plan(entry("ddim"), GRID, teleport=ABOVE),
-            r"statistics: got None; teleport needs",
+            lambda: Teleport(ABOVE, MOMENTS, prior="exact"),
+            r"teleport.prior: got 'exact'; 'reference' or 'matched' is allowed",
         ),
         pytest.param(lambda: on("deis_rho_ab1", first=5), r"first: got 5; .* allowed"),
         pytest.param(lambda: on("deis_rho_ab1", first=-1), r"first: got -1; .* allowed"),
@@ -293,18 +295,23 @@ def test_evaluations_know_where_they_were_made() -> None:
             assert [e.tau for e in evals] == pytest.approx(places, rel=1e-12)
 
 
-def test_a_carried_evaluation_ends_at_a_switch() -> None:
-    """It belongs to the old form: the next step calls the model anew, and the plan counts that."""
-    a, b, *_ = GRID.points
-    first = plan(entry("unipc_1"), Grid(LINEAR, FLOAT64, (a, b)), correct_last=True)
-    rest = plan(entry("ddim"), GRID, first=1)
-    change = switch(first.form, rest.form, b, ())
-    leave = (*first.leave, ends(rest.form, b), *rest.leave)
-    joined = with_ops(first, (*first.ops, change, *rest.ops), leave=leave)
-    middle = sample(first, Known(OTHER), X).x
-    result = sample(joined, Known(OTHER), X)
-    torch.testing.assert_close(result.x, sample(rest, Known(OTHER), middle).x, **ROUNDING)
-    assert result.nfe == joined.nfe == first.nfe + rest.nfe
+@pytest.mark.parametrize("method", ["unipc_3", "dpm_solver_pp_2m", "rho_heun2"])
+def test_history_and_the_carried_evaluation_go_on_through_a_switch(method: str) -> None:
+    """A change into the method's own form is no change: same end, same number of calls."""
+    p = on(method)
+    plain = sample(p, Known(OTHER), X)
+    for n in range(1, len(p.ops)):
+        change = switch(p.form, p.form, GRID.points[n], GRID.points[n - 1 :: -1])
+        leave = (*p.leave[:n], p.leave[n - 1], *p.leave[n:])
+        changed = with_ops(p, (*p.ops[:n], change, *p.ops[n:]), leave=leave)
+        result = sample(changed, Known(OTHER), X)
+        torch.testing.assert_close(result.x, plain.x, **ROUNDING)
+        assert result.nfe == plain.nfe == p.nfe == changed.nfe
+        if p.memory:  # control: without its past the run cannot go on
+            empty = replace(change, kept=())
+            with pytest.raises(ValueError, match="history"):
+                sample(with_ops(p, (*p.ops[:n], empty, *p.ops[n:]), leave=leave), Known(OTHER), X)
+
 
 
 def test_a_state_has_the_coordinates_of_the_statistics() -> None:

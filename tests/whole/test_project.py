@@ -161,7 +161,13 @@ def imports(source: str, package: str = "") -> Iterator[tuple[str, int]]:
 
 # Modules of solvers that need more than the standard library; every other one is pure.
 NUMPY = ("solvers.coordinatewise", "solvers.piecewise", "solvers.statistics")
-TORCH = ("solvers.denoiser", "solvers.guidance", "solvers.sample", "solvers.adapters")
+TORCH = (
+    "solvers.adapters",
+    "solvers.basis",
+    "solvers.denoiser",
+    "solvers.guidance",
+    "solvers.sample",
+)
 EXACT = {"sympy", "mpmath", "flint", "gmpy2"}
 DISTRIBUTION = {"sklearn": "scikit-learn", "flint": "python-flint"}
 
