@@ -64,6 +64,8 @@ class Study:
     sheet: Sheet
     methods: tuple[str, ...] = ()
     """Names; empty means all."""
+    levels: tuple[float, ...] = ()
+    """Where teleports land, σ/α; every task is run without one and with one to each of these."""
 
     def __post_init__(self) -> None:
         for name in ("components", "samples", "work"):
@@ -76,6 +78,10 @@ class Study:
         _check("rho_start", self.rho_start, 0 < self.rho_start < math.inf, "a finite number > 0")
         ordered = 0 < self.rho_end < self.rho_start
         _check("rho_end", self.rho_end, ordered, f"0 to rho_start, {self.rho_start},")
+        for i, level in enumerate(self.levels):
+            inside = self.rho_end < level < self.rho_start
+            allowed = f"a level between rho_end and rho_start, {self.rho_end} and {self.rho_start}"
+            _check(f"levels[{i}]", level, inside, allowed)
         names = [grid.name for grid in self.grids]  # rows are told apart by the grid's name
         one_each = 0 < len(names) == len(set(names))
         _check("grids", names, one_each, "one grid or more, each of another name,")

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 
 from experiments.data import fit_mixture, load_images
+from experiments.jump import Jump, with_past
 from experiments.measure import fingerprint
 from experiments.parallel import unordered
+from experiments.problems import Law
 from experiments.store import open_run
 from experiments.study import Rule, Study
 from gaussian_score.mixture import GaussianMixture
@@ -36,11 +38,13 @@ from solvers.plan import plan
 from solvers.point import Point
 from solvers.sample import sample
 from solvers.schedules import schedule
+from solvers.teleport import Teleport
 from solvers.trajectory import Trajectory
 
 Floats = np.ndarray
 Progress = Callable[[int, int, str], None]
-SOURCES = ("solvers", "gaussian_score", "experiments/data.py", "experiments/work.py")
+Key = tuple[str, str, str, float | None]
+SOURCES = ("solvers", "gaussian_score", *(f"experiments/{x}.py" for x in ("data", "jump", "work")))
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,13 @@ class Task:
     method: str
     options: Mapping[str, Any]
     grid: Rule
+    level: float | None = None
+    """Where a teleport lands, with the Gaussian's past for methods that look back."""
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         """The same for the task and for its rows."""
-        return self.method, repr(sorted(self.options.items())), self.grid.name
+        return self.method, repr(sorted(self.options.items())), self.grid.name, self.level
 
 
 @dataclass(frozen=True)
@@ -83,26 +89,27 @@ class Problem:
 def build(study: Study) -> Problem:
     """The study's target, start points and exact ends."""
     fitted = fit_mixture(load_images(study.target), study.components, study.floor, study.seed)
-    shift = fitted.means - fitted.weights @ fitted.means
-    covariance = np.einsum("k,kij->ij", fitted.weights, fitted.covs)
-    covariance += np.einsum("k,ki,kj->ij", fitted.weights, shift, shift)
-    variances, basis = np.linalg.eigh(covariance)
-    means = fitted.means @ basis
-    covs = basis.T @ fitted.covs @ basis
-    covs = (covs + covs.swapaxes(1, 2)) / 2
+    return prepared(study, Law(fitted.weights.copy(), fitted.means, fitted.covs))
+
+
+def prepared(study: Study, law: Law) -> Problem:
+    """Start points of the law, by the study's seed, and their exact ends."""
+    statistics, basis = law.principal()
+    inside = law.rotated(basis)
+    covs = (inside.covs + inside.covs.swapaxes(1, 2)) / 2
     generator = torch.Generator().manual_seed(study.seed)
-    law = GaussianMixture.full(fitted.weights.copy(), means, covs)
-    x0 = law.sample(study.samples, generator=generator)
+    mixture = GaussianMixture.full(law.weights, inside.means, covs)
+    x0 = mixture.sample(study.samples, generator=generator)
     noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
     start = (x0 + study.rho_start * noise).numpy()
     levels = (1.0, study.rho_start), (1.0, study.rho_end)
-    reference = reference_flow(fitted.weights, means, covs, start, *levels)
+    reference = reference_flow(law.weights, inside.means, covs, start, *levels)
     return Problem(
-        fitted.weights.copy(),
-        means,
+        law.weights,
+        inside.means,
         covs,
         basis,
-        Statistics(tuple((fitted.weights @ means).tolist()), tuple(variances.tolist())),
+        statistics,
         start,
         reference.x,
         float(reference.error.max()),
@@ -114,7 +121,8 @@ def tasks(study: Study) -> list[Task]:
     """What people run of the registry, or of the study's methods, on every grid.
 
     Every method with its defaults and as published; fixed steps of a given number and no noise, so
-    that errors against the flow can be compared; of equal runs the first.
+    that errors against the flow can be compared; of equal runs the first.  Then the same with a
+    teleport to each of the study's levels.
     """
     chosen = set(study.methods)
     found: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -122,17 +130,25 @@ def tasks(study: Study) -> list[Task]:
         run = v is e.variants[0] or (v.published and any(k in v.options for k in AS_PUBLISHED))
         if run and (not chosen or e.name in chosen) and e.quiet is None and e.controller is None:
             found.setdefault(fingerprint(e, v.options), (e.name, dict(v.options)))
-    return [Task(*row, grid) for row in found.values() for grid in study.grids]
+    ways = [(grid, level) for grid in study.grids for level in (None, *study.levels)]
+    return [Task(*row, *way) for row in found.values() for way in ways]
 
 
 def planned(study: Study, problem: Problem, task: Task, steps: int) -> Plan:
     """The task's plan between the study's two noise levels."""
     e = entry(task.method)
-    F = ARRAYS if isinstance(e.form(task.options), Fitted) else FLOAT64
-    s = schedule(task.grid.schedule)
-    ends = (Point(s, F, "rho", F.number(rho)) for rho in (study.rho_start, study.rho_end))
+    fitted = task.level is not None or isinstance(e.form(task.options), Fitted)
+    F, s = ARRAYS if fitted else FLOAT64, schedule(task.grid.schedule)
+    top, *ends = (
+        Point(s, F, "rho", F.number(rho))
+        for rho in (study.rho_start, task.level or study.rho_start, study.rho_end)
+    )
     grid = rule(task.grid.name, steps, *ends, options=task.grid.options)
-    return plan(e, grid, statistics=problem.statistics, **task.options)
+    if task.level is None:
+        return plan(e, grid, statistics=problem.statistics, **task.options)
+    jump = with_past(Jump(grid, Teleport(top, problem.statistics)), e, task.options)
+    how = {"teleport": jump.teleport, "first": jump.first, "statistics": problem.statistics}
+    return plan(e, jump.grid, **how, **task.options)
 
 
 def carry(study: Study, problem: Problem, p: Plan) -> tuple[Floats, Trajectory]:
@@ -179,11 +195,12 @@ def measure(study: Study, problem: Problem, task: Task) -> list[dict[str, Any]]:
 def _row(study: Study, problem: Problem, task: Task, steps: int, p: Plan) -> dict[str, Any]:
     nfe, jvp = cost(p)
     start = time.perf_counter()
-    rms = worst = refused = None
+    rms = median = worst = refused = None
     try:
         end, _ = carry(study, problem, p)
-        rms = float(np.sqrt(np.mean((end - problem.exact) ** 2)))
-        worst = float(np.abs(problem.pixels(end - problem.exact)).max())
+        squares = np.mean((end - problem.exact) ** 2, axis=1)
+        rms, median = float(np.sqrt(squares.mean())), float(np.sqrt(np.median(squares)))
+        worst = float(np.abs((end - problem.exact) @ problem.basis.T).max())
     except ValueError as error:  # a run that overflows has no error, and the row says so
         refused = str(error)
     seconds = time.perf_counter() - start
@@ -197,7 +214,9 @@ def _row(study: Study, problem: Problem, task: Task, steps: int, p: Plan) -> dic
         "steps": steps,
         "nfe": nfe,
         "jvp": jvp,
+        "level": task.level,
         "error_rms": rms,
+        "error_median": median,
         "error_max": worst,
         "error_exact": problem.error,
         "samples": len(problem.start),
@@ -224,8 +243,8 @@ def run(
     return problem, sorted(stored.rows(), key=lambda row: (place[_key(row)], row["nfe"]))
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["method"], repr(sorted(row["options"].items())), row["grid"]
+def _key(row: Mapping[str, Any]) -> Key:
+    return row["method"], repr(sorted(row["options"].items())), row["grid"], row["level"]
 
 
 def _measure(shared: tuple[Study, Problem], task: Task) -> list[dict[str, Any]]:
