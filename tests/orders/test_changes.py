@@ -47,9 +47,7 @@ def wrong(p: Plan) -> Plan:
     """History keeps its old scale."""
 
     def spoilt(op: Switch) -> Switch:
-        return replace(
-            op, kept=tuple(replace(k, n_u=0 * k.n_u, n_constant=0 * k.n_constant) for k in op.kept)
-        )
+        return replace(op, kept=tuple(replace(k, n_u=0, n_constant=0) for k in op.kept))
 
     return replace(p, ops=tuple(spoilt(op) if isinstance(op, Switch) else op for op in p.ops))
 
