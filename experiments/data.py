@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import tempfile
-import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,11 +22,14 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from gaussian_score.fits import MAX_ITERATIONS, expectation_maximisation
+
 FASHION_ENV = "SCOREPROOF_FASHION"
 CACHE_ENV = "SCOREPROOF_CACHE"
-MAX_ITERATIONS = 200
+RESULT = ("log_likelihood_per_sample", "converged", "iterations", "smallest_eigenvalue")
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 TRAIN_IMAGES = ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte")
+TRAIN_LABELS = ("train-labels-idx1-ubyte.gz", "train-labels-idx1-ubyte")
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,31 @@ def load_images(source: str | Path = "digits", path: str | Path | None = None) -
     return _grey(file, file.name)
 
 
-def read_idx(path: str | Path) -> np.ndarray:
+def images_file(source: str | Path, path: str | Path | None = None) -> Path | None:
+    """The IDX file of "fashion", looked for as `load_images` does, or of a path; None: no such."""
+    return _fashion_file(path) if source == "fashion" else _images_file(Path(source))
+
+
+def read_labels(images: Path) -> np.ndarray | None:
+    """The uint8 classes, (count,), in the IDX file beside one of images; None without one."""
+    beside = (images.with_name(name) for name in TRAIN_LABELS)
+    file = next((file for file in beside if file.is_file()), None)
+    return None if file is None else read_idx(file, _parse_labels)
+
+
+def read_idx(
+    path: str | Path, parse: Callable[[BinaryIO, Path], np.ndarray] | None = None
+) -> np.ndarray:
     """The uint8 images of an IDX file: bytes 0 0 8 3, three big-endian sizes, the pixels."""
-    path = Path(path)
+    path, parse = Path(path), parse or _parse_idx
     try:
         with open(path, "rb") as raw:
             gzipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             if not gzipped:
-                return _parse_idx(raw, path)
+                return parse(raw, path)
             with gzip.open(raw) as stream:
-                return _parse_idx(cast(BinaryIO, stream), path)
+                return parse(cast(BinaryIO, stream), path)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read as IDX: {error}") from error
 
@@ -162,27 +179,9 @@ def pool(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def _fit(points: np.ndarray, components: int, floor: float, seed: int, law: dict) -> Mixture:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-    from threadpoolctl import threadpool_limits
-
-    model: Any = GaussianMixture(
-        components, reg_covar=floor, random_state=seed, max_iter=MAX_ITERATIONS
-    )
-    # One thread: sums in another order are other numbers. Convergence is stored, not warned about.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(points)
-        score = float(model.score(points))
-    covs = (model.covariances_ + model.covariances_.swapaxes(1, 2)) / 2
-    weights = model.weights_ / model.weights_.sum()
-    result = {
-        "log_likelihood_per_sample": score,
-        "converged": bool(model.converged_),
-        "iterations": int(model.n_iter_),
-        "smallest_eigenvalue": float(np.linalg.eigvalsh(covs).min()),
-    }
-    return _frozen(weights, model.means_, covs, law | result)
+    fit = expectation_maximisation(points, components, ridge=floor, seed=seed)
+    result = {name: fit.provenance[name] for name in RESULT}
+    return _frozen(fit.weights, fit.means, fit.covs, law | result)
 
 
 def _frozen(weights: np.ndarray, means: np.ndarray, covs: np.ndarray, provenance: dict) -> Mixture:
@@ -220,6 +219,19 @@ def _parse_idx(stream: BinaryIO, path: Path) -> np.ndarray:
             f"{path}: {count} images of {rows} x {columns} are {expected} bytes; it holds {found}"
         )
     return np.frombuffer(body, np.uint8).reshape(count, rows, columns)
+
+
+def _parse_labels(stream: BinaryIO, path: Path) -> np.ndarray:
+    """Bytes 0 0 8 1, one big-endian size, the classes."""
+    head, body = stream.read(8), stream.read(1 << 28)
+    count = int.from_bytes(head[4:], "big")
+    if len(head) < 8 or head[:4] != b"\0\0\x08\x01" or len(body) != count:
+        raise ValueError(
+            f"{path}: not an IDX file of labels: it must begin with the bytes 0 0 8 1 and hold as "
+            f"many bytes as it says; it begins with {list(head[:4])}, says {count}, holds "
+            f"{len(body)}"
+        )
+    return np.frombuffer(body, np.uint8)
 
 
 def _images_file(place: Path) -> Path | None:

@@ -169,7 +169,7 @@ TORCH = (
     "solvers.sample",
 )
 EXACT = {"sympy", "mpmath", "flint", "gmpy2"}
-DISTRIBUTION = {"sklearn": "scikit-learn", "flint": "python-flint"}
+DISTRIBUTION = {"sklearn": "scikit-learn", "flint": "python-flint", "PIL": "pillow"}
 
 
 def within(name: str, prefixes: Any) -> bool:
@@ -192,6 +192,7 @@ def allowed(module: str, name: str) -> bool:
         return within(name, {"theory", "solvers", *EXACT}) and not impure
     if within(module, ["gaussian_score"]):
         externals = {"torch", "numpy", "scipy", "mpmath"}
+        externals |= {"sklearn", "threadpoolctl"} if module == "gaussian_score.fits" else set()
         ours = {"gaussian_score", "solvers.schedules", "solvers.field"}
         return within(name, externals | ours)
     declared = {name_of(r) for k in EXTRAS if k != "dev" for r in EXTRAS[k]}

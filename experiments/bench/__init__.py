@@ -1,0 +1,1 @@
+"""Speed and memory figures of `make bench`: one module a subject, each with `rows()`."""
