@@ -29,8 +29,8 @@ certify: $(VENV)/.base.stamp  ## prove again and rewrite theory/certificates
 notebooks: $(VENV)/.dev.stamp  ## make every .ipynb from its .py and execute it
 	$(PY) -m jupytext --to ipynb --update notebooks/*.py && $(PY) -m pytest -q --nbmake notebooks
 
-bench: $(VENV)/.dev.stamp  ## where the time of the suite goes
-	$(PY) -m pytest -q --durations=30
+bench: $(VENV)/.base.stamp  ## speed and memory of scores and moments, beside the machine's own rate
+	$(PY) -m experiments.bench
 
 lab: $(VENV)/.dev.stamp  ## JupyterLab with the packages importable; options in LAB, e.g. LAB=--no-browser
 	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks
