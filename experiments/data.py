@@ -6,13 +6,9 @@ covariances come from pictures. Nothing is downloaded; what is not on the machin
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
-import json
 import os
-import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,10 +18,11 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from experiments import cache as kept
 from gaussian_score.fits import MAX_ITERATIONS, expectation_maximisation
 
 FASHION_ENV = "SCOREPROOF_FASHION"
-CACHE_ENV = "SCOREPROOF_CACHE"
+ARRAYS = ("weights", "means", "covs")
 RESULT = ("log_likelihood_per_sample", "converged", "iterations", "smallest_eigenvalue")
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 TRAIN_IMAGES = ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte")
@@ -160,14 +157,15 @@ def fit_mixture(
         "numpy": np.__version__,
         "scikit-learn": version("scikit-learn"),
     }
-    file = _cache_file(law) if cache else None
-    stored = _load(file) if file else None
+    file = kept.place("mixture", law) if cache else None
+    stored = kept.load(file, ARRAYS) if file else None
     if stored is not None:
-        return stored
+        weights, means, covs = (stored[0][name] for name in ARRAYS)
+        return _frozen(weights, means, covs, stored[1])
     points = (pool(pixels, size) if side > size else pixels).reshape(len(pixels), -1)
     fitted = _fit(points, components, floor, seed, law)
     if file:
-        _store(file, fitted)
+        kept.store(file, {name: getattr(fitted, name) for name in ARRAYS}, fitted.provenance)
     return fitted
 
 
@@ -261,32 +259,3 @@ def _fashion_file(path: str | Path | None) -> Path:
 def _check(name: str, value: Any, allowed: str, holds: bool) -> None:
     if not holds:
         raise ValueError(f"{name}: must be {allowed}; got {value!r}")
-
-
-def _cache_file(law: dict) -> Path:
-    """The name is the hash of everything the fit depends on, so a stale entry cannot be read."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scoreproof"
-    key = hashlib.sha256(json.dumps(law, sort_keys=True).encode()).hexdigest()[:20]
-    return Path(os.environ.get(CACHE_ENV) or default) / f"mixture-{key}.npz"
-
-
-def _load(file: Path) -> Mixture | None:
-    """A stored fit, or None where there is none or its file is damaged."""
-    try:
-        with open(file, "rb") as raw, np.load(raw, allow_pickle=False) as arrays:
-            provenance = json.loads(str(arrays["provenance"]))
-            return _frozen(arrays["weights"], arrays["means"], arrays["covs"], provenance)
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
-        return None
-
-
-def _store(file: Path, fitted: Mixture) -> None:
-    """Write beside it, then rename: nobody ever reads half a file. No cache folder, no cache."""
-    arrays: dict[str, Any] = {name: getattr(fitted, name) for name in ("weights", "means", "covs")}
-    arrays["provenance"] = json.dumps(fitted.provenance)
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            part = Path(folder) / file.name
-            np.savez(part, **arrays)
-            os.replace(part, file)

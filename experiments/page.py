@@ -177,6 +177,20 @@ def beside(pairs: Sequence[tuple[Row, Row]]) -> str:
     return f'<div class="scroll"><table>{body}</table></div>'
 
 
+def simple(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """Cells as they are; those of numbers stand right."""
+    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
+    body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
+    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table>{table}</table></div>'
+
+
+def _cell(value: Any) -> str:
+    text = str(value)
+    kind = ' class="n"' if re.fullmatch(r"[-+.\de]+", text) else ""
+    return f"<td{kind}>{_breakable(text)}</td>"
+
+
 def _solver(row: Row) -> str:
     return f"<td><b>{_breakable(row['method'])}</b>{_options(row)}</td>"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments import plots, sections, store, work
+from experiments import plots, score_report, sections, store, teleport_report, work
 from experiments.data import load_images
 from experiments.orders import order_rows
 from experiments.study import Study, load
@@ -71,9 +71,13 @@ def report(
         run, orders = orders_of(out / "results", names, workers, tick)
     with stage("images") as tick:
         problem, rows = work.run(study, out / "results", workers=workers, progress=tick)
+    with stage("teleports") as tick:
+        jumps = teleport_report.measure(study, out / "results", workers=workers, progress=tick)
+    with stage("scores") as tick:
+        scores = score_report.measure(tick)
     result = Report(out / "index.html", orders, rows, check())
     with stage("page") as tick:
-        html = sections.write(orders, rows, result.stale, study, problem, run, tick)
+        html = sections.write(orders, rows, result.stale, study, problem, jumps, scores, run, tick)
     written = {
         "orders.json": store.page(orders),
         "work_precision.json": store.page(rows),

@@ -77,6 +77,77 @@ def convert(args: Namespace) -> Answer:
     return Answer(value, lambda: say(text))
 
 
+def teleport(args: Namespace) -> Answer:
+    """Statistics, level, certificate, and what the jump brings."""
+    from experiments import teleport as t
+    from experiments.solve import parse
+
+    if (args.data is None) == (args.problem is None):
+        raise ValueError("teleport: exactly one of --data and --problem is allowed")
+    for name in ("statistics", "save"):
+        if args.problem and getattr(args, name):
+            raise ValueError(f"--{name}: got {getattr(args, name)!r}; allowed with --data only")
+    out = store.writable(args.save, "--save") if args.save else None
+    question = t.Question(
+        args.tolerance,
+        args.sigma_max,
+        args.sigma_min,
+        args.grid,
+        args.steps,
+        tuple(args.method or t.METHODS),
+        args.nfe,
+        args.samples,
+        args.seed,
+    )
+    with bar("teleport") as tick:
+        if args.problem:
+            value = t.of_problem(parse(_read(args.problem, "--problem")), question, tick)
+        else:
+            value, moments = t.of_data(args.data, question, tick, known=args.statistics)
+            if out is not None:
+                moments.save(out)
+    return Answer(value, lambda: _show_teleport(value))
+
+
+HEADS = ("method", "calls", "without", "with the jump", "times smaller")
+
+
+def _show_teleport(value: Mapping[str, Any]) -> None:
+    from experiments.plots import name_of
+    from experiments.teleport import pairs
+
+    say("\n".join(value[key] for key in ("data", "text") if key in value))
+    if value["comparison"] is None:
+        say("no mixture was fitted to data of this size: nothing is compared")
+        return
+    lines = []
+    for plain, jumped in pairs(value["comparison"]):
+        a, b = plain["error_median"], jumped["error_median"]
+        calls = plain["nfe"] + plain["jvp"]
+        lines.append((name_of(plain), calls, f"{a:.3g}", f"{b:.3g}", f"{a / b:.2f}"))
+    title = "\nmedian error of a trajectory at the same number of calls, grid karras"
+    table(HEADS, lines, title=title)
+    if value["landing_estimate"] is not None:
+        say(f"error of the jump as the first call shows it: {value['landing_estimate']:.3g}")
+
+
+def study(args: Namespace) -> Answer:
+    """All rows of a study; the best without a teleport and with one."""
+    from experiments import work
+    from experiments.study import load
+    from experiments.teleported import BEST, best, cells, summary
+
+    out = store.writable(args.summary, "--summary") if args.summary else None
+    asked = load(args.study)
+    with bar(args.study) as tick:
+        _, rows = work.run(asked, args.out, workers=args.workers, progress=tick)
+    value = {"study": asked.to_json(), "best": best(rows), "methods": summary(rows)}
+    if out is not None:
+        with store.replacing(out) as file:
+            file.write(store.page(value))
+    return Answer(value, lambda: table(BEST, cells(value["best"])))
+
+
 def _counted(result: dict[str, Any], i: int, total: int, tick: Tick) -> dict[str, Any]:
     tick(i, total, f"line {i}")
     return result

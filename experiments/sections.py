@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import page, plots, store, work
+from experiments import page, plots, score_report, store, teleport_report, work
 from experiments.measure import PROBLEM
 from experiments.orders import pairs
 from experiments.references import cite
@@ -31,6 +31,8 @@ def write(
     stale: Sequence[tuple[str, Any]],
     study: Study,
     problem: work.Problem,
+    jumps: teleport_report.Measured,
+    scores: score_report.Measured,
     run: store.Run,
     tick: Tick,
 ) -> str:
@@ -51,6 +53,8 @@ def write(
             ("Convergence by family", families(orders)),
             ("Error against work", against_work(study, problem, rows)),
             ("Samples", samples(study, problem)),
+            ("Teleportation", teleport_report.section(jumps, study)),
+            ("A network's score", score_report.section(scores)),
             ("How each number was made", provenance(study, run)),
             ("Sources", page.prose(sources)),
         ],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from solvers.method import Entry, entry, registry
 from theory import (
+    edgeworth,
     forms,
     identities,
     local_errors,
@@ -16,6 +17,7 @@ from theory import (
     peers,
     recursive_difference,
     stiff,
+    teleportation,
     trees,
     weak,
 )
@@ -33,6 +35,8 @@ MODULES = (
     trees,
     peers,
     weak,
+    edgeworth,
+    teleportation,
 )
 USAGE = "usage: python -m theory prove|identities|certify [NAME ...]"
 

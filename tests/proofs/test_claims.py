@@ -92,6 +92,23 @@ SPOILT: dict[str, dict[str, Any]] = {
     # weak
     "weak_order_stops_at_two": {"names": ["sde_dpm_solver_pp_2m"]},
     "wrong_noise_never_converges": {"factor": Fraction(1)},
+    # Edgeworth's expansion
+    "score_difference": {"half": Fraction(1)},
+    "log_ratio": {"constant": Fraction(1, 8)},
+    "second_moments": {"divisor": 6},
+    "pairs_give_norms": {"share": 5},
+    # teleportation
+    "whitened_flow": {"sign": 1},
+    "displacement": {"factor": Fraction(1, 3)},
+    "a_third_of_the_disagreement": {"skewed": 2},
+    "corrected_jump": {"factor": Fraction(1, 4)},
+    "corrected_symmetric_jump": {"factor": Fraction(1, 3)},
+    "de_bruijn": {"share": Fraction(1)},
+    "fisher_is_excess_error": {"power": 1},
+    "chi2_is_a_gaussian_integral": {"half": Fraction(1)},
+    "mehler_kernel": {"cross": 1},
+    "matched_terms_cancel": {"weight": 2},
+    "start_mismatch": {"sign": 1},
 }
 
 

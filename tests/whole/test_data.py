@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import data
+from experiments import cache, data
 from experiments.data import Images, Mixture, fit_mixture, load_images, pool, read_idx
 
 PIXELS = np.arange(5 * 6 * 6, dtype=np.uint8).reshape(5, 6, 6)
@@ -163,7 +163,7 @@ def test_the_fit_is_deterministic_and_the_cache_is_exact() -> None:
 def test_the_cache_is_read_keyed_and_repaired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(data.CACHE_ENV, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache.CACHE_ENV, str(tmp_path / "cache"))
     first = fit_mixture(blobs(), components=2)
     (file,) = (tmp_path / "cache").iterdir()
 
@@ -185,7 +185,7 @@ def test_the_cache_is_read_keyed_and_repaired(
 def test_a_cache_that_cannot_be_written_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(data.CACHE_ENV, str(write(tmp_path / "file", b"")))
+    monkeypatch.setenv(cache.CACHE_ENV, str(write(tmp_path / "file", b"")))
     assert len(fit_mixture(blobs(), components=2).weights) == 2
 
 

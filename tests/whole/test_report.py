@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments import data, orders, sections, store, work
+from experiments import cache, orders, sections, store, work
 from experiments.cli import main
 from experiments.report import Report, report
 from experiments.study import Sheet, load
@@ -51,7 +51,7 @@ STUDY = replace(
 def short_steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
     """Few steps for the whole module, and a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(data.CACHE_ENV, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(cache.CACHE_ENV, str(tmp_path_factory.mktemp("cache")))
         patch.setitem(orders.STEPS, "small", (16, 32, 64, 128))
         yield patch
 
