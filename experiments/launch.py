@@ -6,6 +6,7 @@ states.  A low-rank basis with a floor costs as much as its rank.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,18 @@ from solvers.point import Point
 from solvers.sample import sample
 from solvers.teleport import Teleport, above
 from solvers.trajectory import Trajectory
+
+
+class LandingWarning(UserWarning):
+    """The model is farther from the Gaussian at the landing than was certified."""
+
+
+def entropy(landing: Tensor, dim: int, rho: float) -> float:
+    """K at the landing as the first calls show it, in nats: (3/2) D E e²/ρ².
+
+    Where noise is high, J ~ ρ⁻⁸, so that K = ½ ∫ J dρ² = ρ² J/6, and D e² = ρ⁴ J/9.
+    """
+    return 1.5 * dim * float(landing.square().mean()) / rho**2
 
 
 def in_eigenbasis(moments: Moments, shape: Sequence[int]) -> tuple[Basis, Statistics]:
@@ -46,13 +59,15 @@ def launch(
     prior: str = "reference",
     corrected: bool = False,
     past: int = 0,
+    tolerance: float | None = None,
     **how: Any,
 ) -> Trajectory:
     """From x, (B, ...), at ``start`` to the grid's last node, the first of which is the landing.
 
     ``prior`` and ``corrected`` as in ``solvers.teleport``; ``past`` is how many evaluations of the
     Gaussian a method that looks back may begin with; ``how`` goes to the plan, but for ``noise``,
-    ``states`` and ``state``, which go to the run.
+    ``states`` and ``state``, which go to the run.  ``LandingWarning`` where the first calls show
+    more than the ``tolerance``, in nats.
     """
     basis, known = in_eigenbasis(moments, x.shape[1:])
     nodes = above(grid.points, past, start) if past else ()
@@ -61,6 +76,15 @@ def launch(
     jump = Teleport(start, known, prior, corrected)
     p = plan(entry, longer, teleport=jump, first=past, statistics=known, **how)
     done = sample(p, InBasis(model, basis), basis.coordinates(x), **running)
+    rho = float(grid.points[0].rho)
+    shown = entropy(done.landing, moments.dim, rho)
+    if tolerance is not None and shown > tolerance:
+        warnings.warn(
+            f"landing at rho = {rho:.4g}: the model is {shown:.3g} nat from the Gaussian there,"
+            f" {tolerance:.3g} were allowed; a higher landing is nearer",
+            LandingWarning,
+            stacklevel=2,
+        )
     return replace(done, x=basis.states(done.x), states=tuple(map(basis.states, done.states)))
 
 

@@ -127,8 +127,11 @@ def _show_teleport(value: Mapping[str, Any]) -> None:
         lines.append((name_of(plain), calls, f"{a:.3g}", f"{b:.3g}", f"{a / b:.2f}"))
     title = "\nmedian error of a trajectory at the same number of calls, grid karras"
     table(HEADS, lines, title=title)
-    if value["landing_estimate"] is not None:
-        say(f"error of the jump as the first call shows it: {value['landing_estimate']:.3g}")
+    if "landing_estimate" in value:
+        say(
+            "as the first model call shows it, the jump is off by"
+            f" {value['landing_estimate']:.3g} a trajectory and {value['landing_entropy']:.3g} nat"
+        )
 
 
 def study(args: Namespace) -> Answer:
@@ -141,7 +144,8 @@ def study(args: Namespace) -> Answer:
     asked = load(args.study)
     with bar(args.study) as tick:
         _, rows = work.run(asked, args.out, workers=args.workers, progress=tick)
-    value = {"study": asked.to_json(), "best": best(rows), "methods": summary(rows)}
+    n = asked.nfe
+    value = {"study": asked.to_json(), "best": best(rows, n), "methods": summary(rows, n)}
     if out is not None:
         with store.replacing(out) as file:
             file.write(store.page(value))

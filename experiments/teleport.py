@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments import work
 from experiments.data import Images, fit_mixture
+from experiments.launch import entropy
 from experiments.problems import Law, mapping, read_law
 from experiments.samples import Samples, load_samples
 from experiments.study import Rule, Sheet, Study
@@ -183,9 +184,11 @@ def compared(
         rows += work.measure(study, problem, task)
         if task.level is not None and rows:
             p = work.planned(study, problem, task, rows[-1]["steps"])
-            landings.append(float(work.carry(study, problem, p)[1].landing.median()))
+            landings.append(work.carry(study, problem, p)[1].landing)
     kept = ("method", "options", "grid", "level", "nfe", "jvp", "error_median", "error_rms")
-    value["landing_estimate"] = landings[0] if landings else None
+    if landings:
+        value["landing_estimate"] = float(landings[0].median())
+        value["landing_entropy"] = entropy(landings[0], law.means.shape[1], level)
     value["comparison"] = [{key: row[key] for key in kept} for row in rows]
     return value
 

@@ -25,13 +25,13 @@ def calls(row: Row) -> int:
     return row["nfe"] + row["jvp"]
 
 
-def best(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For every number of calls: the smallest median errors without and with a teleport.
+def best(rows: Sequence[Row], counts: Sequence[int]) -> list[dict[str, Any]]:
+    """For each number of calls: the smallest median errors without and with a teleport.
 
     A run that uses fewer calls than it may counts too.
     """
     out = []
-    for n in sorted({row["nfe"] for row in rows}):
+    for n in counts:
         within = [row for row in rows if calls(row) <= n and row["error_median"] is not None]
         both = [_least(within, jumped) for jumped in (False, True)]
         if all(both):
@@ -41,12 +41,12 @@ def best(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return out
 
 
-def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def summary(rows: Sequence[Row], counts: Sequence[int]) -> list[dict[str, Any]]:
     """The same method by method."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["method"], repr(row["options"])), []).append(row)
-    return [pair for group in groups.values() for pair in best(group)]
+    return [pair for group in groups.values() for pair in best(group, counts)]
 
 
 def _least(rows: Iterable[Row], jumped: bool) -> dict[str, Any]:

@@ -109,7 +109,8 @@ def _convex(weights: Floats, log_ratios: Floats) -> Floats:
     found = np.where(np.abs(t) < 1e-3, series, middle)
     far = log_ratios.max(0) > FAR
     if far.any():
-        found[far] = 2 * (logsumexp(log_ratios[:, far], axis=0, b=weights[:, None]) - 1)
+        total = np.asarray(logsumexp(log_ratios[:, far], axis=0, b=weights[:, None]))
+        found[far] = 2 * (total - 1)
     return found
 
 

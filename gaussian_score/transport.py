@@ -2,9 +2,7 @@ r"""The probability flow of a one-dimensional mixture, exact by conservation of 
 
     F_ρ(v) = Σ_k w_k Φ((v − μ_k)/√(s_k + ρ²)),      F_{ρ_end}(v_end) = F_{ρ_start}(v_start)
 
-where v = x/α, ρ = σ/α and s_k are variances: F is constant along dv/dρ = −ρ ∂_v log p_ρ. The
-equation is solved for log F where F ≤ ½ (the other side is its mirror image), so that a tail
-of any size keeps its relative accuracy.
+where v = x/α, ρ = σ/α and s_k are variances: F is constant along dv/dρ = −ρ ∂_v log p_ρ.
 
 Source: the conservation law is derived in this project; it holds for any one-dimensional law.
 """
@@ -12,13 +10,13 @@ Source: the conservation law is derived in this project; it holds for any one-di
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import erfcx, log_ndtr, logsumexp, ndtri_exp
+from numpy.typing import ArrayLike
+from scipy.special import erfcx, log_ndtr, ndtri_exp
 
-Floats = NDArray[np.float64]
-EPS = float(np.finfo(np.float64).eps)
+from gaussian_score.conserved import EPS, Floats, Tails, conserve, log_mean
 
 
 def transport(
@@ -46,24 +44,52 @@ def transport(
         ValueError: an argument is outside these sets, or a level is zero where a component has
             zero variance, so that F jumps.
     """
-    w, mu, s = _law(weights, means, variances)
+    w, mu, s = mixture_law(weights, means, variances)
     points = np.asarray(v, dtype=np.float64)
-    if not np.isfinite(points).all():
-        raise ValueError(f"v is {v}; finite numbers are allowed")
     for name, rho in (("rho_start", rho_start), ("rho_end", rho_end)):
         if not (np.isfinite(rho) and rho >= 0 and (s + rho**2 > 0).all()):
             raise ValueError(
                 f"{name} is {rho}; a finite level >= 0, or > 0 where a variance is 0, is allowed"
             )
-    start, end = np.sqrt(s + rho_start**2), np.sqrt(s + rho_end**2)
-    below, above = (_log_cdf(a * points, w, a * mu, start) for a in (1, -1))
-    tail, side = np.minimum(below, above), np.where(below <= above, 1.0, -1.0)
-    if not np.isfinite(tail).all():
-        raise ValueError(f"v is {v}; points whose distance in deviations has a square are allowed")
-    return side * _quantile(tail, w, side[..., None] * mu, end)
+    start, end = (MixtureTails(w, mu, np.sqrt(s + rho**2)) for rho in (rho_start, rho_end))
+    return conserve(start, end, points, name="v")[0]
 
 
-def _law(weights: ArrayLike, means: ArrayLike, variances: ArrayLike) -> tuple[Floats, ...]:
+@dataclass(frozen=True, eq=False)
+class MixtureTails(Tails):
+    """Σ_k w_k Φ((u − m_k)/d_k), each (K,), d > 0."""
+
+    weights: Floats
+    means: Floats
+    deviations: Floats
+
+    def tail(self, u: Floats, side: int) -> tuple[Floats, Floats]:
+        """log Σ_k w_k Φ(z_k), and the mean of φ(z_k)/(d_k Φ(z_k)) by the parts w_k Φ(z_k)."""
+        z = (u[..., None] - side * self.means) / self.deviations
+        parts = log_ndtr(z)
+        log_mass = log_mean(parts, self.weights)
+        rates = log_hazard(z) - np.log(self.deviations) + parts - log_mass[..., None]
+        return log_mass, log_mean(rates, self.weights)
+
+    def bracket(self, log_mass: Floats, side: int) -> tuple[Floats, Floats]:
+        """F lies between the components' Φ, so u between their quantiles."""
+        z = ndtri_exp(log_mass)[..., None]
+        margin = 1e-9 * (1 + np.abs(z))  # scipy gives them to 1e-12
+        places = side * self.means
+        low, high = (places + self.deviations * (z + m) for m in (-margin, margin))
+        return low.min(-1), high.max(-1)
+
+
+def log_hazard(z: Floats) -> Floats:
+    """log φ(z)/Φ(z); its parts alone lose all digits beyond z = −1e8."""
+    right = np.maximum(z, 0)
+    beyond = -0.5 * np.minimum(right, 1e150) ** 2 - 0.5 * math.log(2 * math.pi) - log_ndtr(right)
+    left = 0.5 * math.log(2 / math.pi) - np.log(erfcx(-np.minimum(z, 0) / math.sqrt(2)))
+    return np.where(z > 0, beyond, left)
+
+
+def mixture_law(weights: ArrayLike, means: ArrayLike, variances: ArrayLike) -> tuple[Floats, ...]:
+    """w, μ and s of a one-dimensional mixture as float64 arrays (K,), checked."""
     w, mu, s = (np.asarray(a, dtype=np.float64) for a in (weights, means, variances))
     if w.ndim != 1 or not w.size or not w.shape == mu.shape == s.shape:
         raise ValueError(
@@ -77,43 +103,3 @@ def _law(weights: ArrayLike, means: ArrayLike, variances: ArrayLike) -> tuple[Fl
     if abs(w.sum() - 1) > 10 * w.size * EPS:
         raise ValueError(f"weights sum to {w.sum():.17g}; 1 up to rounding is allowed")
     return w, mu, s
-
-
-def _log_cdf(v: Floats, w: Floats, mu: Floats, deviation: Floats) -> Floats:
-    """Log F(v) = log Σ_k w_k Φ(z_k), z_k = (v − μ_k)/d_k; v of shape S, mu (K,) or S + (K,)."""
-    return np.asarray(logsumexp(log_ndtr((v[..., None] - mu) / deviation), b=w, axis=-1))
-
-
-def _slope(v: Floats, log_cdf: Floats, w: Floats, mu: Floats, deviation: Floats) -> Floats:
-    """(log F)'(v): the mean of φ(z_k)/(d_k Φ(z_k)) by the components' shares w_k Φ(z_k)/F of F."""
-    z = (v[..., None] - mu) / deviation
-    mills = math.sqrt(2 / math.pi) / erfcx(-z / math.sqrt(2))  # φ/Φ; p/F is lost beyond z = 1e8
-    return (w * np.exp(log_ndtr(z) - log_cdf[..., None]) * mills / deviation).sum(-1)
-
-
-def _quantile(target: Floats, w: Floats, mu: Floats, deviation: Floats) -> Floats:
-    """u with log F(u) = target, by Newton steps inside a bracket that every step shrinks."""
-    # F lies between the components' own Φ, hence u between their quantiles, which scipy gives to
-    # 1e-12
-    z = ndtri_exp(target)[..., None]
-    margin = 1e-9 * (1 + np.abs(z))
-    low = (mu + deviation * (z - margin)).min(-1)
-    high = (mu + deviation * (z + margin)).max(-1)
-    u, step = 0.5 * (low + high), high - low
-    done = np.zeros(u.shape, dtype=bool)
-    while not done.all():
-        log_cdf = _log_cdf(u, w, mu, deviation)
-        excess = log_cdf - target
-        done |= np.abs(excess) <= 2 * EPS * (1 - target)
-        low, high = np.where(excess < 0, u, low), np.where(excess > 0, u, high)
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            # not finite between far modes, where the slope underflows
-            newton = excess / _slope(u, log_cdf, w, mu, deviation)
-            goal = u - newton
-        # a step that is not half of the last one has met a plateau of F: bisect
-        good = (goal >= low) & (goal <= high) & (np.abs(newton) <= 0.5 * np.abs(step))
-        goal = np.where(good, goal, 0.5 * (low + high))
-        step = np.where(done, 0.0, goal - u)
-        u = u + step
-        done |= np.abs(step) <= EPS * np.abs(u)
-    return u

@@ -64,7 +64,7 @@ class Teleport:
         """
         here = self.form
         ops: list[Op] = [self._jump(landing)]
-        if above or self.corrected:  # the correction's own evaluation is no part of the past
+        if above:
             ops.append(Recall(tuple(store(p.F, here.tau(p)) for p in above)))
         out = [(op, ends(here, landing)) for op in ops]
         if form != here:

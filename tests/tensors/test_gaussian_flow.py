@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from gaussian_score.flow import carried_log_density
 from gaussian_score.mixture import GaussianMixture
+from gaussian_score.oracle import Oracle
 from gaussian_score.trajectory import GaussianFlow
 
 F64 = torch.float64
@@ -62,12 +65,14 @@ def test_g1(law: GaussianFlow, sigma: float, x: Any, data: Any, log_det: float) 
     levels: dict[str, Any] = {"start": (1, 80), "end": (1, sigma)}
     torch.testing.assert_close(law.flow(G1, **levels), tensor(x), **VECTOR)
     torch.testing.assert_close(law.denoised(G1, **levels), tensor(data), **VECTOR)
-    torch.testing.assert_close(law.log_det(**levels), tensor(log_det).squeeze(), **VECTOR)
+    torch.testing.assert_close(
+        law.log_det(G1, **levels), torch.tensor([log_det], dtype=F64), **VECTOR
+    )
 
 
 def test_log_det_counts_every_dropped_direction() -> None:
     levels: dict[str, Any] = {"start": (1, 80), "end": (1, 2)}
-    whole, dropped = flow(4, 0, 0).log_det(**levels), flow(4).log_det(**levels)
+    whole, dropped = flow(4, 0, 0).log_det(G1, **levels), flow(4).log_det(G1, **levels)
     torch.testing.assert_close(dropped, whole, rtol=9 * EPS, atol=0)
 
 
@@ -75,7 +80,7 @@ def test_g1_densities() -> None:
     """N(0, 80² I) carried to σ = 2, and the law of the data there."""
     law = flow(4, 0.25, 0)
     log_q = -0.5 * float((G1**2).sum()) / 6400 - 3 * math.log(80) - 1.5 * math.log(2 * math.pi)
-    carried = log_q - law.log_det(start=(1, 80), end=(1, 2))
+    carried = log_q - law.log_det(G1, start=(1, 80), end=(1, 2))
     assert float(carried) == pytest.approx(-6.089764234229083, rel=1e-12)
     x = law.flow(G1, start=(1, 80), end=(1, 2))
     cov = (BASIS * law.eigenvalues) @ BASIS
@@ -133,8 +138,8 @@ def test_group(start: tuple[float, float], end: tuple[float, float]) -> None:
     scale = float((direct.abs().amax() + half.abs().amax() * (1 + end[1] / 0.3)) * 30 + 30)
     two_steps = law.flow(half, start=middle, end=end)
     torch.testing.assert_close(two_steps, direct, rtol=0, atol=scale * EPS)
-    total = law.log_det(start=start, end=middle) + law.log_det(start=middle, end=end)
-    torch.testing.assert_close(total, law.log_det(start=start, end=end), rtol=0, atol=60 * EPS)
+    total = law.log_det(x, start=start, end=middle) + law.log_det(x, start=middle, end=end)
+    torch.testing.assert_close(total, law.log_det(x, start=start, end=end), rtol=0, atol=60 * EPS)
 
 
 @pytest.mark.parametrize(("start", "end"), [((1, 5), (1, 0.3)), ((0, 1), (0.7, 0.3))])
@@ -169,6 +174,98 @@ def test_dtype_is_that_of_the_points() -> None:
         assert torch.equal(short, method(x.double(), **levels).float())
 
 
+FLOOR = GaussianFlow(
+    torch.tensor((0.5, -1, 0.25), dtype=F64),
+    torch.tensor((4, 0.001), dtype=F64),
+    BASIS[:, :2],
+    0.3,
+)
+
+
+@pytest.mark.parametrize("start", LEVELS)
+@pytest.mark.parametrize("end", LEVELS)
+def test_against_the_oracle_of_each_mode(start: Any, end: Any) -> None:
+    """Every coordinate along U, and across it where the variance is the floor, by itself."""
+    x = tensor((0.3, -1.2, 0.8), (60, -35, 80))
+    found = FLOOR.flow(x, start=start, end=end)
+    exact = torch.zeros_like(x)
+    for i, variance in enumerate(("4", "0.001", "0.3")):
+        one = Oracle((1,), ((0,),), (((float(variance),),),), 20)
+        for row, z in zip(exact, (x - start[0] * FLOOR.mean) @ BASIS[:, i], strict=True):
+            row[i] = float(one.flow_x(float(z), start, end))
+    # rounding of x, which modes stretch by no more than √(0.3 + 80²)/√0.001
+    slack = 30 * EPS * (100 * max(1, end[1] + 1) / max(start[1], 0.03) + 100)
+    expected = end[0] * FLOOR.mean + exact @ BASIS.mT
+    torch.testing.assert_close(found, expected, rtol=0, atol=slack)
+
+
+def test_the_floor_is_the_variance_across() -> None:
+    """The same law with its basis completed; a zero floor is the law without it."""
+    whole = GaussianFlow(FLOOR.mean, tensor(4, 0.001, 0.3), BASIS)
+    x = tensor((0.3, -1.2, 0.8), (5, 5, 5))
+    close: dict[str, Any] = {"rtol": 1e-13, "atol": 1e-13}
+    for start, end in (((0, 1), (0.6, 0.8)), ((1, 80), (1, 0)), ((1, 0), (1, 2))):
+        for name in ("flow", "denoised", "log_det"):
+            found, expected = (getattr(a, name)(x, start=start, end=end) for a in (FLOOR, whole))
+            torch.testing.assert_close(found, expected, **close)
+    bare = replace(FLOOR, floor=0.0).flow(x, start=(1, 80), end=(1, 0))
+    assert (bare - FLOOR.flow(x, start=(1, 80), end=(1, 0))).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("law", [FLOOR, flow(4, 0.25, 1e-3), flow(4, 0.25), flow()])
+def test_predictions_are_those_of_the_mixture(law: GaussianFlow) -> None:
+    cov = (law.basis * (law.eigenvalues - law.floor)) @ law.basis.mT
+    cov = cov + law.floor * torch.eye(3, dtype=F64)
+    mixture = GaussianMixture.full((1,), law.mean[None], 0.5 * (cov + cov.mT)[None])
+    x, levels = tensor((0.3, -1.2, 0.8), (5, 5, 5)), (tensor(0.6, 1), tensor(0.8, 3))
+    for level in ((0.6, 0.8), (0, 1), (1, 50), levels):
+        for name in ("log_density", "score", "noise", "denoise"):
+            found, expected = (getattr(a, name)(x, *level) for a in (law, mixture))
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_clean_data_have_a_density_where_every_variance_is_positive() -> None:
+    x = tensor((0.3, -1.2, 0.8))
+    near, clean = (FLOOR.log_density(x, 1, sigma) for sigma in (1e-12, 0))
+    torch.testing.assert_close(near, clean, rtol=1e-12, atol=0)
+    assert torch.equal(FLOOR.denoise(x, 1, 0).round(decimals=12), x)
+    assert torch.equal(FLOOR.noise(x, 1, 0), torch.zeros_like(x))
+    with pytest.raises(ValueError, match="zero variance; sigma > 0"):
+        flow(4, 0.25).log_density(x, 1, 0)
+
+
+def test_densities_are_carried() -> None:
+    """N(0, 80² I) carried to σ = 2: by the start's density, and as the Gaussian that it is."""
+    law, levels = flow(4, 0.25, 0), {"start": (1, 80), "end": (1, 2)}
+    x = law.flow(G1, start=(1, 80), end=(1, 2))
+
+    def start(y: Tensor) -> Tensor:
+        return GaussianMixture.isotropic((1,), torch.zeros(1, 3).double(), (6400.0,)).log_density(
+            y, 1, 1e-6
+        )
+
+    carried = carried_log_density(law, start, x, start=(1, 80), end=(1, 2))
+    assert float(carried) == pytest.approx(-6.089764234229083, rel=1e-11)
+    found = law.from_noise(**levels)  # pyright: ignore
+    assert float(found.log_density(x, 1, 0)) == pytest.approx(-6.089764234229083, rel=1e-12)
+    assert float(law.log_density(x, 1, 2)) == pytest.approx(-6.0768534118739058, rel=1e-12)
+
+
+@pytest.mark.parametrize("law", [FLOOR, flow(4, 0.25, 0), flow(4, 0.25)])
+@pytest.mark.parametrize("levels", [((1, 80), (1, 0.1)), ((0.1, 0.995), (0.9, 0.4))])
+def test_from_noise_has_the_moments_of_flowed_noise(law: GaussianFlow, levels: Any) -> None:
+    """The flow is affine: mean Φ(0), covariance σ_T² A Aᵀ with A from three points and 0."""
+    start, end = levels
+    points = torch.cat((torch.zeros(1, 3, dtype=F64), torch.eye(3, dtype=F64)))
+    moved = law.flow(points, start=start, end=end)
+    a = (moved[1:] - moved[0]).mT
+    found = law.from_noise(start=start, end=end)
+    cov = (found.basis * (found.eigenvalues - found.floor)) @ found.basis.mT
+    cov = cov + found.floor * torch.eye(3, dtype=F64)
+    torch.testing.assert_close(found.mean, moved[0], rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(cov, start[1] ** 2 * a @ a.mT, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -176,10 +273,11 @@ def test_dtype_is_that_of_the_points() -> None:
         ({"eigenvalues": tensor(4, -1, 0)}, "eigenvalues has the entry -1"),
         ({"eigenvalues": tensor(4, math.nan, 0)}, "eigenvalues is"),
         ({"basis": 1.1 * BASIS}, "basis misses UᵀU = I by 0.21"),
+        ({"floor": -0.1}, "floor is -0.1; a finite number >= 0"),
     ],
 )
-def test_bad_laws(changes: dict[str, Tensor], message: str) -> None:
-    good = {"mean": torch.zeros(3), "eigenvalues": tensor(4, 1, 0), "basis": BASIS}
+def test_bad_laws(changes: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {"mean": torch.zeros(3), "eigenvalues": tensor(4, 1, 0), "basis": BASIS}
     GaussianFlow(**good)
     with pytest.raises(ValueError, match=message):
         GaussianFlow(**(good | changes))

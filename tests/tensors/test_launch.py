@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.launch import in_eigenbasis, launch, launch_classes
+from experiments.launch import (
+    LandingWarning,
+    entropy,
+    in_eigenbasis,
+    launch,
+    launch_classes,
+)
+from gaussian_score.divergence import relative_entropy
 from gaussian_score.mixture import GaussianMixture
 from gaussian_score.moments import Moments
 from solvers.denoiser import Known
@@ -82,6 +89,26 @@ def test_every_class_runs_with_its_own_moments() -> None:
         torch.testing.assert_close(done.x[b], alone.x[0], **ROUNDING)
     other = launch_classes(UNIPC, GRID, lambda y: Known(laws[0]), known, x, labels, start=START)
     assert float(other.landing[0]) > 0.01  # control: another class's model
+
+
+def test_the_first_calls_show_the_laws_error_and_warn_beyond_a_tolerance() -> None:
+    """K from the landing is K up to the next order in 1/ρ; a network's own error counts too."""
+    weights, means, covs = [0.8, 0.2], [[1.0, 0], [-4.0, 0]], [[[0.25, 0], [0, 0.25]]] * 2
+    law, moments = (
+        GaussianMixture.full(weights, means, covs),
+        Moments.from_law(weights, means, covs),
+    )
+    high = explicit(EDM, "rho", [FLOAT64.number(r) for r in (32.0, 16.0)])
+    top = Point(EDM, FLOAT64, "rho", FLOAT64.number(1e4))
+    generator = torch.Generator().manual_seed(0)
+    x = law.sample(4096, generator=generator)
+    x = x + 1e4 * torch.randn(x.shape, generator=generator, dtype=F64)
+    done = launch(UNIPC, high, Known(law), moments, x, start=top, tolerance=1e-6)
+    K = relative_entropy(weights, means, covs, 32.0).value
+    # E e² over 4096 starts to 3%, and terms of order λ/ρ² and 1/ρ
+    assert entropy(done.landing, 2, 32.0) == pytest.approx(K, rel=0.15)
+    with pytest.warns(LandingWarning, match=r"landing at rho = 32: .* nat .* 1e-09 were allowed"):
+        launch(UNIPC, high, Known(law), moments, x, start=top, tolerance=1e-9)
 
 
 @pytest.mark.parametrize(

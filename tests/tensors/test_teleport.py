@@ -23,7 +23,7 @@ from solvers.form import Form
 from solvers.forms import DATA_LAMBDA, GAUSSIAN, NOISE_LAMBDA, Statistics
 from solvers.grids import Grid, explicit, laid
 from solvers.method import entry, registry
-from solvers.ops import Jump, Recall
+from solvers.ops import Jump, Recall, Switch
 from solvers.plan import plan
 from solvers.point import Point
 from solvers.sample import sample, sample_adaptive
@@ -143,8 +143,8 @@ def test_a_correction_raises_the_jumps_order_and_the_first_call_tells_its_error(
     slopes = [[math.log2(a / b) for a, b in itertools.pairwise(e)] for e in (plain, better)]
     assert slopes[0] == pytest.approx([2.0, 2.0], abs=0.1)
     assert min(slopes[1]) > 2.85
-    ratios = [np.divide(*one_dimensional(s, corrected=False)[::-1]) for s in (16.0, 64.0, 256.0)]
-    gaps = [abs(r - 1) for r in ratios]
+    both = (one_dimensional(s, corrected=False) for s in (16.0, 64.0, 256.0))
+    gaps = [abs(estimate / error - 1) for error, estimate in both]
     assert gaps[0] < 0.2
     assert gaps[1] < 0.35 * gaps[0]
     assert gaps[2] < 0.35 * gaps[1]
@@ -221,6 +221,12 @@ def test_an_adaptive_run_begins_with_the_same_jump() -> None:
     assert len(done.points) == len(alone.points) + 1 == len(done.trajectory.states)
     torch.testing.assert_close(sample(done.plan, Known(OTHER), X).x, done.trajectory.x, **ROUNDING)
     assert float(done.trajectory.landing.min()) > 0.001
+    better = Teleport(jump.start, MOMENTS, corrected=True)
+    both = sample_adaptive(e, grid, Known(OTHER), X, teleport=better)
+    plain = sample(plan(entry("ddim"), grid, teleport=better), Known(OTHER), X, states=True)
+    again = sample_adaptive(e, grid, Known(OTHER), plain.states[1])
+    assert both.trajectory.nfe == again.trajectory.nfe + 1
+    torch.testing.assert_close(both.trajectory.x, again.trajectory.x, **ROUNDING)
 
 
 @pytest.mark.parametrize("method", ["dpm_solver_pp_2m", "unipc_3", "rho_heun2", "taylor_2"])
@@ -248,6 +254,39 @@ def test_a_change_of_form_is_the_two_runs_one_after_the_other(method: str) -> No
     )
     never = plan(e, grid, form=GAUSSIAN, statistics=MOMENTS, then=[(0.01, NOISE_LAMBDA)])
     assert never.hash == plan(e, grid, form=GAUSSIAN, statistics=MOMENTS).hash
+
+
+def test_changes_of_form_come_in_the_order_of_their_levels() -> None:
+    e, grid = entry("exp_ab_2"), below("edm", 10.0, 6)
+    levels = [float(grid.points[n].rho) for n in (2, 4)]
+    pairs = [(levels[0], NOISE_LAMBDA), (levels[1], DATA_LAMBDA)]
+    plans = [
+        plan(e, grid, form=GAUSSIAN, statistics=MOMENTS, then=then)
+        for then in (pairs, pairs[::-1])
+    ]
+    assert plans[0].hash == plans[1].hash
+    forms = [op.form.name for op in plans[0].ops if isinstance(op, Switch)]
+    assert forms == ["NOISE_LAMBDA", "DATA_LAMBDA"]
+    where = [n for n, op in enumerate(plans[0].ops) if isinstance(op, Switch)]
+    assert where == [2, 5]
+
+
+@pytest.mark.parametrize("method", ["ddim", "dpm_solver_pp_2m", "gaussian_ab2"])
+def test_a_jump_is_the_gaussians_flow_in_any_basis(method: str) -> None:
+    q, _ = np.linalg.qr(np.array([[2.0, 1, 0], [0, 2, 1], [1, 0, 3]]))
+    cov = q @ np.diag(VARIANCES) @ q.T
+    law = {
+        "weights": [1.0],
+        "means": [(q @ MEAN).tolist()],
+        "covs": [((cov + cov.T) / 2).tolist()],
+    }
+    start, end = at("edm", "t", 80.0), at("edm", "t", 4.0)
+    x = 80 * X.numpy() @ q.T
+    run = {**RUN, "problem": law, "method": method, "x_start": x.tolist()}
+    done = solve({**run, "teleport": {"sigma_skip": 4.0}}, states=True)
+    goal = landed(80 * X, start, end).numpy() @ q.T
+    # the eigenbasis of the covariance is itself found in float64
+    np.testing.assert_allclose(done["states"][1], goal, rtol=1e-11, atol=1e-11)
 
 
 def test_a_run_in_a_basis_is_the_run_of_states() -> None:

@@ -173,8 +173,8 @@ def test_the_best_of_a_study_is_the_least_median_at_that_many_calls() -> None:
         row("b", 6.0, 8, 2.0),  # fewer calls were better
         row("c", 6.0, 8, None),  # overflowed
     ]
-    five, eight = best(rows)
+    five, eight = best(rows, (5, 8))
     assert (five["without"]["method"], five["with"]["level"], five["ratio"]) == ("a", 4.0, 4.0)
     assert (eight["without"]["nfe"], eight["with"]["nfe"], eight["ratio"]) == (8, 5, 3.0)
-    assert [pair["without"]["method"] for pair in summary(rows)] == ["b"]
+    assert [pair["without"]["method"] for pair in summary(rows, (5, 8))] == ["b"]
     assert load("teleport").samples == 256

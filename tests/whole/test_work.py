@@ -183,3 +183,23 @@ def test_every_run_is_a_task_once() -> None:
     assert {e.name for e in registry().values()} - {e.name for e in still} >= {"sa_solver_2"}
     shipped = ("dpm_solver_3m", {"as_published": True})
     assert shipped in [(task.method, task.options) for task in found]
+
+
+def test_with_levels_every_task_is_run_with_a_jump_too() -> None:
+    """The jump has the Gaussian's past where the method looks back; medians are over samples."""
+    study = replace(TINY, methods=("ddim", "dpm_solver_pp_2m"), levels=(4.0,), nfe=(5,))
+    problem = work.build(study)
+    wanted = work.tasks(study)
+    assert [task.level for task in wanted] == [None, 4.0] * (len(wanted) // 2)
+    for task in wanted:
+        p = work.planned(study, problem, task, 5)
+        kinds = [type(op).__name__ for op in p.ops[:2]]
+        back = task.level is not None and task.method == "dpm_solver_pp_2m"
+        assert kinds[0] == ("Advance" if task.level is None else "Jump")
+        assert ("Recall" in kinds) == back
+        (row,) = work.measure(study, problem, task)
+        end, _ = work.carry(study, problem, p)
+        each = np.sqrt(np.mean((end - problem.exact) ** 2, axis=1))
+        assert (row["level"], row["nfe"]) == (task.level, 5)
+        assert row["error_median"] == pytest.approx(np.median(each), rel=1e-12)
+        assert row["error_rms"] == pytest.approx(np.sqrt(np.mean(each**2)), rel=1e-12)
