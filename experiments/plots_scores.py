@@ -36,7 +36,7 @@ PANELS = {
 """Title and y label, by key of a row."""
 
 
-def explained(rows: Sequence[Row]) -> Figure:
+def explained(rows: Sequence[Row], *, across: int = 2) -> Figure:
     """What each known law leaves of the network's score and data prediction, against σ.
 
     Lines are means over samples, bands their 10% and 90% quantiles. Dashed in ink: what the
@@ -44,11 +44,13 @@ def explained(rows: Sequence[Row]) -> Figure:
     """
     level = own_error_from(rows)
     with style():
-        figure = Figure(figsize=(9.6, 4.6), layout="constrained")
-        for axes, quantity in zip(figure.subplots(1, 2), PANELS, strict=True):
+        down = 2 // across
+        figure = Figure(figsize=(4.8 * across, 3.9 * down + 0.7), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False).flatten()
+        for axes, quantity in zip(panels, PANELS, strict=True):
             _panel(axes, rows, quantity, level)
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2 * across)
     return figure
 
 

@@ -44,16 +44,22 @@ def trajectories(
 
 
 def against_level(
-    rows: Sequence[Row], landing: Curve, bounds: Mapping[str, Curve], tolerance: float
+    rows: Sequence[Row],
+    landing: Curve,
+    bounds: Mapping[str, Curve],
+    tolerance: float,
+    *,
+    across: int = 2,
 ) -> Figure:
-    """Left: errors of whole trajectories by landing level; right: K = KL(p‖g) and its bounds.
+    """First: errors of whole trajectories by landing level; second: K = KL(p‖g) and its bounds.
 
     ``rows`` are runs at one number of calls; those without a level are drawn as lines across.
     ``landing`` is what the jump alone costs: exact flow from where it lands.
     """
     with style():
-        figure = Figure(figsize=(9.6, 4.3), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        down = 2 // across
+        figure = Figure(figsize=(4.8 * across, 4.3 * down), layout="constrained")
+        left, right = figure.subplots(down, across, squeeze=False).flatten()
         _errors(left, rows, landing)
         logarithmic(right)
         looks = zip((BLUE, GREEN, ORANGE, PINK), ("-", "o", "s:", "^:"), strict=True)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import page, plots
+from experiments import page
 from experiments.digits import digits_denoiser
+from experiments.figures import both
 from experiments.plots_scores import explained
 from experiments.scores import jump_rows, own_error_from, score_rows
 from experiments.terminal import Tick
 
-HEADS = ("landing σ", "network's flow", "data's flow", "network to data", "at the end")
+HEADS = (
+    "landing σ",
+    "landing to network's flow",
+    "landing to data's flow",
+    "network's to data's flow",
+    "change at the end",
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,9 @@ def section(found: Measured) -> str:
         noise, and there the network is no nearer to the data's exact score than the
         Gaussian.{own}
     """)
-    svg = plots.inline(explained(found.rows), "e", "Unexplained part of a network's score")
     caption = "The mean of |Δs|²/|s|² over noised training images; bands: 10% to 90% of them."
-    said += page.figure(svg, caption, "plot half")
+    described = "Unexplained part of a network's score"
+    said += both(lambda n: explained(found.rows, across=n), "e", described, caption)
     said += page.prose("""
         A jump from σ = 80 to a lower level, and two targets that it may miss: the flow of the
         network and that of the data. Root mean squares of a pixel where the jump lands, and what

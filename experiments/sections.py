@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from experiments import page, plots, score_report, store, teleport_report, work
+from experiments.figures import both
 from experiments.measure import PROBLEM
 from experiments.orders import pairs
 from experiments.references import cite
@@ -84,22 +83,14 @@ def glance(orders: Sequence[Row]) -> str:
         " one (50 digits, history from the exact flow). No ring: no order is claimed."
     )
     described = "Claimed, proved and measured order of every solver"
-    return _both(lambda n: plots.overview(orders, across=n), "o", described, caption)
+    return both(lambda n: plots.overview(orders, across=n), "o", described, caption)
 
 
 def families(orders: Sequence[Row]) -> str:
     """Small multiples."""
     caption = "A straight line of slope p is order p. The table has the plot of each solver."
     described = "Error against step, by family"
-    return _both(lambda n: plots.family(orders, across=n), "f", described, caption)
-
-
-def _both(draw: Callable[[int], Figure], name: str, described: str, caption: str) -> str:
-    """Two columns for a desk, one for a phone."""
-    return "".join(
-        page.figure(plots.inline(draw(across), f"{name}{across}", described), caption, kind)
-        for across, kind in ((2, "plot wide"), (1, "plot narrow"))
-    )
+    return both(lambda n: plots.family(orders, across=n), "f", described, caption)
 
 
 def solvers(orders: Sequence[Row], names: Sequence[str], curves: Sequence[str]) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments import page, plots, work
+from experiments.figures import both
 from experiments.plots_teleport import against_level, looseness, trajectories
 from experiments.study import Study
 from experiments.teleported import BEST, cells
@@ -27,7 +29,7 @@ from gaussian_score.whitened import Centred
 LEVELS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 40.0)
 METHODS = ("ddim", "dpm_solver_pp_2m", "unipc_3", "dpm_solver_3m")
 NFE = 8
-MIXTURES = 300
+MIXTURES = 200
 RESULTS = Path(__file__).parent / "results" / "teleport.json"
 """The best runs of the whole study, as `scoreproof run teleport --summary` writes them."""
 SKEWED = ((0.8, 0.2), (1.0, -4.0), (0.25, 0.25))
@@ -137,15 +139,17 @@ def section(found: Measured, study: Study) -> str:
     """)
     svg = plots.inline(trajectories(*paths(level), level), "tp", "Trajectories with a jump")
     said += page.figure(svg, "A skewed law on the line: 0.8 N(1, ¼) + 0.2 N(−4, ¼).", "half")
-    figure = against_level(found.rows, found.landing, found.bounds, TOLERANCE)
     caption = (
-        "Left: at the same number of model calls, the grid laid anew from the landing level and"
+        "First: at the same number of model calls, the grid laid anew from the landing level and"
         " the methods' history filled with the Gaussian's own values. A low landing costs the"
-        " jump's own error (dashed), a high one the solver's; dotted: no jump. Right: the error"
-        " in the law, which the left picture's errors of single trajectories are not."
+        " jump's own error (dashed), a high one the solver's; dotted: no jump. Second: the error"
+        " in the law, which the first picture's errors of single trajectories are not."
     )
-    svg = plots.inline(figure, "tl", "Error against landing level")
-    said += page.figure(svg, caption, "plot half")
+
+    def levels(across: int) -> Figure:
+        return against_level(found.rows, found.landing, found.bounds, TOLERANCE, across=across)
+
+    said += both(levels, "tl", "Error against landing level", caption)
     random = {
         "any covariances": list(looseness_rows(MIXTURES, seed=1)),
         "one covariance": list(looseness_rows(MIXTURES, seed=2, common=True)),
