@@ -145,7 +145,9 @@ def study(args: Namespace) -> Answer:
     with bar(args.study) as tick:
         _, rows = work.run(asked, args.out, workers=args.workers, progress=tick)
     n = asked.nfe
-    value = {"study": asked.to_json(), "best": best(rows, n), "methods": summary(rows, n)}
+    run_id, _ = store.identity(asked.to_json(), work.SOURCES)
+    found = {"best": best(rows, n), "methods": summary(rows, n)}
+    value = {"run_id": run_id, "study": asked.to_json(), **found}
     if out is not None:
         with store.replacing(out) as file:
             file.write(store.page(value))

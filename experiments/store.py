@@ -99,15 +99,20 @@ def open_run(
     root: str | Path, name: str, study: Mapping[str, Any], packages: Sequence[str]
 ) -> Run:
     """The run of this study on the present sources of ``packages``, new or begun earlier."""
-    versions = {package: version(package) for package in NUMERICAL}
-    decides = [study, {p: sources(p) for p in packages}, versions, platform.python_version()]
-    run_id = hashlib.sha256(line(decides).encode()).hexdigest()[:16]
+    run_id, versions = identity(study, packages)
     run = Run(Path(root) / name / run_id)
     if not (run.folder / "provenance.json").exists():
         run.folder.mkdir(parents=True, exist_ok=True)
         with replacing(run.folder / "provenance.json") as file:
             file.write(page(provenance(run_id, study, versions)))
     return run
+
+
+def identity(study: Mapping[str, Any], packages: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The id of a run of this study, from everything that decides it, and the versions in it."""
+    versions = {package: version(package) for package in NUMERICAL}
+    decides = [study, {p: sources(p) for p in packages}, versions, platform.python_version()]
+    return hashlib.sha256(line(decides).encode()).hexdigest()[:16], versions
 
 
 def sources(package: str) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import page, plots, work
+from experiments import page, plots, store, work
 from experiments.figures import both
 from experiments.plots_teleport import against_level, looseness, trajectories
-from experiments.study import Study
+from experiments.study import Study, load
 from experiments.teleported import BEST, cells
 from experiments.terminal import Tick
 from gaussian_score.certificate import bound
@@ -179,4 +179,7 @@ def _whole(found: Mapping[str, Any] | None) -> str:
         σ = {levels}: the smallest median error over {study["samples"]} start points
         (`scoreproof run teleport --summary experiments/results/teleport.json`).
     """)
+    current, _ = store.identity(load("teleport").to_json(), work.SOURCES)
+    if found["run_id"] != current:
+        said += page.warning("Measured before the last edit of the sources: run it again.")
     return said + page.simple(BEST, cells(best))
