@@ -106,6 +106,9 @@ def parser() -> Parser:
     p.add_argument("--nfe", type=_positive, default=10, metavar="N", help="calls; default 10")
     p.add_argument("--samples", type=_positive, default=64, metavar="N", help="start points")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the start points")
+    p.add_argument(
+        "--rare", action="store_true", help="rare modes: land where KL allows it, not its bound"
+    )
     p.add_argument("--statistics", metavar="FILE", help="of the data, instead of making them")
     p.add_argument("--save", metavar="FILE.npz", help="write the statistics of the data")
 

@@ -83,15 +83,17 @@ def cut(grid: Grid, skip: float, laid: Mapping[str, Any] | None = None) -> Grid 
 
 def with_past(jump: Jump, entry: Entry, options: Mapping[str, Any]) -> Jump:
     """The same with a past of the Gaussian's evaluations, as long as the method's full order."""
-    own = ((k, v[0] if isinstance(v, tuple) else v) for k, v in entry.resolve(options).items())
+    mine = {k: v for k, v in options.items() if k in entry.options}
+    own = ((k, v[0] if isinstance(v, tuple) else v) for k, v in entry.resolve(mine).items())
     count = memory(entry, entry.q, tuple((k, bind(FLOAT64, v)) for k, v in own))
     points = jump.grid.points
-    nodes = (*above(points, count, jump.teleport.start), *points)
-    return Jump(Grid(jump.grid.schedule, jump.grid.F, nodes), jump.teleport, count)
+    past = above(points, count, jump.teleport.start)
+    return Jump(Grid(jump.grid.schedule, jump.grid.F, (*past, *points)), jump.teleport, len(past))
 
 
 def wants_past(spec: Mapping[str, Any]) -> bool:
     """Whether the key ``history`` asks for it."""
+    mapping(spec, "teleport", KEYS)
     return _choice(spec, "history", HISTORIES) == "gaussian"
 
 

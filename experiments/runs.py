@@ -98,14 +98,13 @@ def teleport(args: Namespace) -> Answer:
         args.nfe,
         args.samples,
         args.seed,
+        args.rare,
     )
     with bar("teleport") as tick:
         if args.problem:
             value = t.of_problem(parse(_read(args.problem, "--problem")), question, tick)
         else:
-            value, moments = t.of_data(args.data, question, tick, known=args.statistics)
-            if out is not None:
-                moments.save(out)
+            value = t.of_data(args.data, question, tick, known=args.statistics, save=out)
     return Answer(value, lambda: _show_teleport(value))
 
 
@@ -118,19 +117,23 @@ def _show_teleport(value: Mapping[str, Any]) -> None:
 
     say("\n".join(value[key] for key in ("data", "text") if key in value))
     if value["comparison"] is None:
-        say("no mixture was fitted to data of this size: nothing is compared")
+        say("no mixture was fitted to data of this size and number: nothing is compared")
         return
-    lines = []
-    for plain, jumped in pairs(value["comparison"]):
+    lines, both = [], pairs(value["comparison"])
+    if not both:
+        say("nothing is compared: the level is an end of the range, or the calls are too few")
+        return
+    for plain, jumped in both:
         a, b = plain["error_median"], jumped["error_median"]
         calls = plain["nfe"] + plain["jvp"]
         lines.append((name_of(plain), calls, f"{a:.3g}", f"{b:.3g}", f"{a / b:.2f}"))
     title = "\nmedian error of a trajectory at the same number of calls, grid karras"
     table(HEADS, lines, title=title)
-    if "landing_estimate" in value:
+    if value["landing_estimate"] is not None:
         say(
             "as the first model call shows it, the jump is off by"
-            f" {value['landing_estimate']:.3g} a trajectory and {value['landing_entropy']:.3g} nat"
+            f" {value['landing_estimate']:.3g} where a trajectory lands and by about"
+            f" {value['landing_entropy']:.3g} nat"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,7 +81,7 @@ def read_setting(obj: Mapping[str, Any]) -> Setting:
         raise ValueError(
             f"x_start: got {x.shape[1]} coordinates; the law's {law.means.shape[1]} are allowed"
         )
-    then = _changes(obj.get("switch"))
+    then = _changes(obj["switch"], full) if "switch" in obj else []
     moments, principal = law.principal()
     jump = _jump(obj, law, full, moments, entry, options)
     grid, teleport = (jump.grid, jump.teleport) if jump else (full, None)
@@ -121,18 +122,20 @@ def _jump(
     """The key ``teleport``; None where nothing is skipped, which is the plain run bit for bit."""
     if "teleport" not in obj:
         return None
+    past = wants_past(obj["teleport"])
     jump = read_jump(obj["teleport"], law, full, obj["grid"], moments)
-    return with_past(jump, entry, options) if jump and wants_past(obj["teleport"]) else jump
+    return with_past(jump, entry, options) if jump and past else jump
 
 
-def _changes(value: Any) -> list[tuple[float, Form]]:
+def _changes(value: Any, grid: Grid) -> list[tuple[float, Form]]:
     """``{"sigma": 0.5, "form": "DATA_LAMBDA"}``: this form from the level σ/α on, or several."""
+    high, low = (math.inf if p.silent else float(p.rho) for p in (grid.points[0], grid.points[-1]))
     found: list[tuple[float, Form]] = []
-    for i, spec in enumerate(value if isinstance(value, list) else [value] if value else []):
+    for i, spec in enumerate(value if isinstance(value, list) else [value]):
         name = f"switch[{i}]" if isinstance(value, list) else "switch"
         obj = mapping(spec, name, ("sigma", "form"), required=("sigma", "form"))
-        if not finite(obj["sigma"]) or obj["sigma"] <= 0:
+        if not (finite(obj["sigma"]) and low < obj["sigma"] < high):
             got = shown(obj["sigma"])
-            raise ValueError(f"{name}.sigma: got {got}; a positive number is allowed")
+            raise ValueError(f"{name}.sigma: got {got}; a level in ({low!r}, {high!r}) is allowed")
         found.append((float(obj["sigma"]), form_named(word(obj["form"], f"{name}.form"))))
     return found

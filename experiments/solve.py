@@ -73,10 +73,11 @@ def _solve(obj: Mapping[str, Any], states: bool, exact: bool) -> dict[str, Any]:
     if s.teleport is not None:
         out["sigma_skip"] = float(s.grid.points[s.first].rho)
         out["landing"] = result.landing.tolist()
+        out["landing_entropy"] = float(result.entropy.mean())
     if states:
         out["states"] = [_back(x, s.basis).tolist() for x in result.states]
     if exact:
-        out |= _compare(s.law, s.full, s.x, s.basis, final, s.finish)
+        out |= _compare(s.law, s.full, _started(s), s.basis, final, s.finish)
     return out
 
 
@@ -100,6 +101,16 @@ def _run(s: Setting, states: bool) -> tuple[Plan, Trajectory, tuple[Point, ...]]
     result = sample(p, model, start, noise=noise, states=states, state=s.dtype)
     above = (s.teleport.start,) if s.teleport else ()
     return p, result, (*above, *grid.points[s.first :])
+
+
+def _started(s: Setting) -> Floats:
+    """The point of the flow that the run begins at: with a matched prior not x itself."""
+    if s.teleport is None or s.teleport.prior == "reference":
+        return s.x
+    p, known = s.teleport.start, s.teleport.statistics
+    alpha, sigma = float(p.alpha), float(p.sigma)
+    mean, variances = np.array(known.mean), np.array(known.variances)
+    return alpha * mean + np.sqrt(alpha**2 * variances + sigma**2) * s.x / sigma
 
 
 def _seeds(options: Mapping[str, Any], count: int) -> list[int]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments import work
 from experiments.data import Images, fit_mixture
-from experiments.launch import entropy
 from experiments.problems import Law, mapping, read_law
 from experiments.samples import Samples, load_samples
 from experiments.study import Rule, Sheet, Study
+from experiments.teleported import KEPT
 from experiments.terminal import Tick
 from gaussian_score.certificate import bound, total_variation, wasserstein
 from gaussian_score.fits import k_means
@@ -34,9 +35,9 @@ from solvers.schedules import schedule
 
 COMPONENTS = 12
 """Of a mixture fitted to data."""
-POOLED = 16
-"""Side to which larger images are pooled for such a fit."""
-LARGEST = POOLED**2
+SIDES = range(16, 7, -1)
+"""Larger images are pooled to such a side for a fit, the first that divides theirs."""
+LARGEST = 256
 """Coordinates of data up to which such a fit is compared."""
 METHODS = ("ddim", "dpm_solver_pp_2m", "dpm_solver_3m", "unipc_3")
 SCALE = "[-1,1]"
@@ -57,6 +58,8 @@ class Question:
     nfe: int = 10
     samples: int = 64
     seed: int = 0
+    rare: bool = False
+    """Land where K itself allows it, though its rigorous bound may not."""
 
     def __post_init__(self) -> None:
         for name in ("tolerance", "rho_start", "rho_end"):
@@ -68,6 +71,8 @@ class Question:
                 f"--sigma-min: got {self.rho_end}; a level below --sigma-max, {self.rho_start}, is"
                 " allowed"
             )
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"--seed: got {self.seed}; an integer from 0 to 2^63 - 1 is allowed")
         for name in self.methods:
             e = entry(name)
             if e.quiet is not None or e.controller is not None:
@@ -116,14 +121,23 @@ def of_problem(text: Any, question: Question, tick: Tick) -> dict[str, Any]:
     """A mixture that is known: a rigorous bound."""
     law = read_law(mapping(text, "problem file", ("problem",), required=("problem",))["problem"])
     moments = Moments.from_law(law.weights, law.means, law.covs)
-    found = question.skip(MixtureSource(law.weights, law.means, law.covs), tick)
+    source = MixtureSource(law.weights, law.means, law.covs, rare=question.rare)
+    found = question.skip(source, tick)
     return answer(found, moments, law, question, tick)
 
 
 def of_data(
-    source: str, question: Question, tick: Tick, *, known: str | None = None
-) -> tuple[dict[str, Any], Moments]:
-    """Data: an estimate with its standard error; ``known`` is a file of their statistics."""
+    source: str,
+    question: Question,
+    tick: Tick,
+    *,
+    known: str | None = None,
+    save: Path | None = None,
+) -> dict[str, Any]:
+    """Data: an estimate with its standard error; ``known`` is a file of their statistics.
+
+    Statistics that were made are saved before they are used.
+    """
     samples = load_samples(source)
     pixels = samples.scale is not None
     x = _flat(samples, SCALE if pixels else None)
@@ -131,13 +145,15 @@ def of_data(
         rows = x.reshape(len(x), -1)
         provenance = {"source": samples.source, "command": f"scoreproof teleport --data {source}"}
         moments = stream(rows, scale=SCALE if pixels else None, provenance=provenance)
+        if save is not None:
+            moments.save(save)
     else:
         moments = Moments.load(known)
         check_scale(moments, x)
     found = question.skip(DataSource(x, moments), tick)
     law = _fitted(samples, x, question)
     value = answer(found, moments, law, question, tick)
-    return {"data": str(samples), **value}, moments
+    return {"data": str(samples), **value}
 
 
 def answer(
@@ -145,7 +161,8 @@ def answer(
 ) -> dict[str, Any]:
     """The level, what is certified of it, and what it brings at equal numbers of model calls."""
     largest = float(moments.eigenvalues.max(initial=moments.floor))
-    kl = found.bound if found.bound is not None else found.estimate + 2 * found.error
+    limit = math.inf if found.bound is None else found.bound
+    kl = min(limit, found.estimate + 4 * found.error + found.sampling)
     value = {
         "sigma_skip": found.rho,
         "bound": found.bound,
@@ -155,7 +172,7 @@ def answer(
         "estimate_error": found.error,
         "sampling": found.sampling,
         "tolerance": found.tolerance,
-        "total_variation": total_variation(kl),
+        "total_variation": total_variation(kl, log1p_chi2=limit),
         "wasserstein_at_landing": wasserstein(kl, found.rho, largest),
         "text": found.text,
         "statistics": {"dim": moments.dim, "rank": moments.rank, "count": moments.count},
@@ -184,12 +201,10 @@ def compared(
         rows += work.measure(study, problem, task)
         if task.level is not None and rows:
             p = work.planned(study, problem, task, rows[-1]["steps"])
-            landings.append(work.carry(study, problem, p)[1].landing)
-    kept = ("method", "options", "grid", "level", "nfe", "jvp", "error_median", "error_rms")
-    if landings:
-        value["landing_estimate"] = float(landings[0].median())
-        value["landing_entropy"] = entropy(landings[0], law.means.shape[1], level)
-    value["comparison"] = [{key: row[key] for key in kept} for row in rows]
+            landings.append(work.carry(study, problem, p)[1])
+    value["landing_estimate"] = float(landings[0].landing.median()) if landings else None
+    value["landing_entropy"] = float(landings[0].entropy.mean()) if landings else None
+    value["comparison"] = [{key: row[key] for key in KEPT} for row in rows]
     return value
 
 
@@ -220,7 +235,10 @@ def _fitted(samples: Samples, x: np.ndarray, question: Question) -> Law | None:
     shape = samples.rows.shape[1:]
     if len(shape) == 2 and shape[0] == shape[1] and len(x) >= COMPONENTS:
         images = Images(x.reshape(-1, *shape), samples.source)
-        size = max(n for n in range(1, POOLED + 1) if shape[0] % n == 0)
+        small = shape[0] <= SIDES[0]
+        size = shape[0] if small else next((n for n in SIDES if shape[0] % n == 0), None)
+        if size is None:
+            return None
         fit = fit_mixture(images, COMPONENTS, seed=question.seed, size=size)
     elif x.shape[1] <= LARGEST and len(x) >= COMPONENTS:
         fit = k_means(x, COMPONENTS, seed=question.seed, ridge=1e-3)

@@ -62,8 +62,9 @@ class Skip:
             why = f"{found} nat, by draws; the rigorous bound log(1 + chi2) is {self.bound:.3g}"
         below = max((t for t in self.tried if t.rho < self.rho), key=lambda t: t.rho, default=None)
         stop = f"; {below.rho:.4g} is refused: {below.note}" if below and below.note else ""
+        what = f"noise from {self.rho_max:.4g} to {self.rho:.4g}"
         return (
-            f"skipped: noise from {self.rho_max:.4g} to {self.rho:.4g}, source {self.source}: "
+            f"skipped: {what if self.rho < self.rho_max else 'nothing'}, source {self.source}: "
             f"{why}; tolerance {self.tolerance:.3g}{stop}; the error belongs to {self.target}, "
             "for any sampler started from the matched Gaussian"
         )
@@ -165,9 +166,3 @@ def landing_shift(d: Any, mean: Any, variances: Any, rho: float, x: Any) -> Any:
     """
     c = rho * rho + variances
     return c / (3 * rho * rho) * (d - mean - variances / c * (x - mean))
-
-
-def landing_error(d: Any, mean: Any, variances: Any, rho: float, x: Any) -> Any:
-    """Root mean square of `landing_shift` over the coordinates, (B,)."""
-    shift = landing_shift(d, mean, variances, rho, x)
-    return (shift * shift).mean(-1) ** 0.5

@@ -22,6 +22,8 @@ from gaussian_score.pairs import PairEstimates, Pairs
 from gaussian_score.sample_size import samples_needed, sampling_kl
 from gaussian_score.whitened import Centred
 
+NEGLIGIBLE = 1e-3
+"""Nats: estimates this small need not agree; the larger of the two is taken anyway."""
 APART = 0.3
 """Relative difference of the two estimates from pairs, beyond which neither is believed."""
 
@@ -132,6 +134,8 @@ class DataSource:
 
     def needed(self, first: Trial, tolerance: float) -> str:
         """How many samples."""
+        if first.estimate > tolerance:
+            return ""
         n = self.count
         moments = samples_needed(self.moments, first.rho, tolerance)
         if n < moments:
@@ -200,7 +204,7 @@ def _refused(found: PairEstimates) -> str:
     if found.chi2.value > 1:
         return f"chi2 over the samples is {found.chi2.value:.3g}, and 1 is the most it can show"
     size = max(found.entropy.value, found.chi2.value / 2)
-    if abs(found.gap.value) > APART * size + 2 * found.gap.error:
+    if size > NEGLIGIBLE and abs(found.gap.value) > APART * size + 2 * found.gap.error:
         return (
             f"cumulants give KL = {found.entropy.value:.3g} and chi2/2 is "
             f"{found.chi2.value / 2:.3g}: more than {APART:.0%} apart"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gaussian_score.flow import Level
 from gaussian_score.moments import Moments
+from gaussian_score.skip import landing_shift
 from gaussian_score.trajectory import GaussianFlow
 
 
@@ -59,12 +60,12 @@ def landing_error(x: Tensor, data: Tensor, moments: Moments, *, level: Level) ->
 def _shift(x: Tensor, data: Tensor, moments: Moments, level: Level) -> Tensor:
     """C (D − D_G)/(3 ρ²), (B, D), for x/α."""
     alpha, sigma = level
-    known = _flow(moments, x)
-    miss = _rows(data) - known.denoise(_rows(x), alpha, sigma)
-    t = miss @ known.basis
-    rho2 = (sigma / alpha) ** 2
-    rest = (1 + moments.floor / rho2) * miss
-    return (rest + ((known.eigenvalues - moments.floor) / rho2 * t) @ known.basis.mT) / 3
+    known, rho = _flow(moments, x), sigma / alpha
+    parts = [_rows(data), known.mean, _rows(x) / alpha]
+    d, m, v = (p @ known.basis for p in parts)
+    along = landing_shift(d, m, known.eigenvalues, rho, v) @ known.basis.mT
+    d, m, v = (p - (p @ known.basis) @ known.basis.mT for p in parts)
+    return along + landing_shift(d, m, moments.floor, rho, v)
 
 
 def _flow(moments: Moments, x: Tensor) -> GaussianFlow:

@@ -62,7 +62,9 @@ def plan(
         grid, orders = climbed(entry, grid, options)
     form = _fitted(form or entry.form(options), statistics, entry.name)
     grid = replace(grid, points=form.places(grid.points))
-    bound = entry.resolve(options)
+    ahead = first if teleport is not None else 0
+    bound = {k: _ahead(v, ahead) for k, v in entry.resolve(options).items()}
+    orders = orders and [1] * ahead + list(orders) if isinstance(orders, list | tuple) else orders
     if finish not in FINISHES:
         raise ValueError(f"finish: got {finish!r}; {' or '.join(map(repr, FINISHES))} is allowed")
     for key, value in (("lower_order_final", lower_order_final), ("correct_last", correct_last)):
@@ -141,6 +143,11 @@ def climbed(
         )
     places = itertools.accumulate(orders, initial=0)
     return replace(grid, points=tuple(grid.points[i] for i in places)), orders
+
+
+def _ahead(value: Any, count: int) -> Any:
+    """A list has a value for each step from the landing on; those before it are never taken."""
+    return (value[0],) * count + value if isinstance(value, tuple) else value
 
 
 def _fitted(form: Form, statistics: Statistics | Source | None, name: str) -> Form:

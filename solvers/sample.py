@@ -20,7 +20,7 @@ from solvers.method import Entry
 from solvers.ops import Call, Plan, realize
 from solvers.schedules import Schedule
 from solvers.step import leave, run
-from solvers.teleport import Teleport
+from solvers.teleport import Teleport, leading
 from solvers.trajectory import Eval, Trajectory
 from solvers.transfer import call
 
@@ -60,7 +60,8 @@ def sample(
     realized = plan.realize(_array(begin))
     result = run(realized, watched, begin, history=history, noise=noise, states=states)
     watched.check(x, result.x, plan.evaluations)
-    return _cast(replace(result, landing=watched.landing(plan)), x.dtype)
+    landing, entropy = watched.landing(plan)
+    return _cast(replace(result, landing=landing, entropy=entropy), x.dtype)
 
 
 def _array(like: Tensor) -> Callable[[tuple[float, ...]], Tensor]:
@@ -113,7 +114,8 @@ def sample_adaptive(
     watched.check(x, done.trajectory.x, range(watched.count))
     if teleport and jump and landed:
         done = joined(teleport, jump, replace(landed, states=(begin,)), done)
-    made = replace(done.trajectory, landing=watched.landing(done.plan))
+    landing, entropy = watched.landing(done.plan)
+    made = replace(done.trajectory, landing=landing, entropy=entropy)
     plan = replace(done.plan, model=denoiser.parts)
     return replace(done, trajectory=_cast(made, x.dtype), plan=plan)
 
@@ -157,18 +159,19 @@ class _Watched:
         self.begun = self.begun or (kind, x, call, P)
         return P
 
-    def landing(self, plan: Plan) -> Tensor | None:
-        """Where the plan begins with a teleport: its error as the first call shows it, (B,)."""
+    def landing(self, plan: Plan) -> tuple[Tensor | None, Tensor | None]:
+        """Where the plan begins with a teleport: what the first call shows of it, twice (B,)."""
         if self.begun is None or not plan.teleports:
-            return None
+            return None, None
         kind, x, at, P = self.begun
         known: Statistics = plan.form.needed("the data's moments")  # type: ignore[attr-defined]
         m, v = map(_array(x), (known.mean, known.variances))
         z, rho = x / at.alpha, at.sigma / at.alpha
         D = P if kind == "data" else z - rho * P
-        gain = v / (v + rho * rho)
-        miss = (D - m - gain * (z - m)) / (3 * (1 - gain))
-        return miss.square().mean(-1).sqrt()
+        share = rho * rho / (v + rho * rho)
+        gap = D - m - (1 - share) * (z - m)
+        error = (leading(share) * gap).square().mean(-1).sqrt()
+        return error, (gap.square() / share).sum(-1) / (6 * rho * rho)
 
     def derivatives(
         self, schedule: Schedule, form: Form, tau: float, u: Tensor, count: int

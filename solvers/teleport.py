@@ -27,6 +27,8 @@ from solvers.weights import Row, Weights
 
 PRIORS = ("reference", "matched")
 """How a start x is read: as a point of the flow, or as σ times a standard normal draw."""
+NEAR = 1e-9
+"""Of a step: a node this little above the start is at it."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +84,27 @@ class Teleport:
         F, form = landing.F, self.form
         one, zero = (F.out(F.lift(x)) for x in (1, 0))
         gain = 1 - form.read(landing).u_weight  # ρ²/(v + ρ²)
-        now = (store(F, -1 / (3 * gain)),) if self.corrected else ()
+        now = (store(F, -leading(gain)),) if self.corrected else ()
         calls = (call(form, landing),) if self.corrected else ()
         w = Weights(b=Row(now=now), consistent=False)
         return Jump(store(F, form.tau(landing)), one, w, (one,), (zero,), (zero,), calls)
 
 
+def leading(share: Any) -> Any:
+    """1/(3 ρ²/c), c = v + ρ²: what D − D_G is multiplied by to give the jump's leading error."""
+    return 1 / (3 * share)
+
+
 def above(points: Sequence[Point], count: int, start: Point) -> tuple[Point, ...]:
     """``count`` nodes above the first, highest first: the first step's ratio of ρ goes on.
 
-    They stay below ``start``, where the schedule may end.
+    Fewer where they would lie above ``start``: nodes that are closer would magnify what the
+    Gaussian's evaluations lack.
     """
     first, second = points[0], points[1]
     F = first.F
     step = second.lam - first.lam
     if not start.silent:
-        room = (first.lam - start.lam) / max(count, 1)
-        step = step if float(step) < float(room) else room
+        count = min(count, int(float(first.lam - start.lam) / float(step) + NEAR))
     places = (first.lam - step * j for j in range(count, 0, -1))
     return tuple(Point(first.schedule, F, "lam", lam) for lam in places)

@@ -28,4 +28,7 @@ class Trajectory:
     jvp: int
     """Directional derivatives of the model for one sample."""
     landing: Any = None
-    """After a teleport: each sample's error there, root mean square in x/α over coordinates."""
+    """After a teleport: each sample's leading error there (before a correction), root mean square
+    in x/α over coordinates."""
+    entropy: Any = None
+    """After a teleport: each sample's Σ c (D − D_G)²/(6 ρ⁴), whose mean is K to leading order."""

@@ -16,7 +16,7 @@ from gaussian_score.mixture import GaussianMixture
 from gaussian_score.moments import Moments
 from gaussian_score.network_entropy import network_entropy
 from gaussian_score.sample_size import samples_needed
-from gaussian_score.skip import auto_skip, landing_error, landing_shift
+from gaussian_score.skip import auto_skip, landing_shift
 from gaussian_score.sources import DataSource, MixtureSource, NetworkSource, Trial
 from tests.mixtures import A, C, F, Law
 
@@ -205,19 +205,26 @@ def test_a_gaussian_denoiser_of_a_floor_has_no_excess() -> None:
         found.at(0.5)
 
 
-def test_landing_error_is_an_rms_in_arrays_and_tensors() -> None:
+def test_the_landing_shift_is_its_formula_in_arrays_and_tensors() -> None:
     rng = np.random.default_rng(0)
     d, x = rng.standard_normal((2, 5, 3))
     mean, variances = rng.standard_normal(3), np.array([4.0, 1, 0])
     gaussian = mean + variances / (variances + 4) * (x - mean)
     shift = (variances + 4) / 12 * (d - gaussian)
     np.testing.assert_allclose(landing_shift(d, mean, variances, 2.0, x), shift, rtol=1e-12)
-    rms = np.sqrt((shift**2).mean(1))
-    np.testing.assert_allclose(landing_error(d, mean, variances, 2.0, x), rms, rtol=1e-12)
     td, tm, tv, tx = (torch.tensor(v) for v in (d, mean, variances, x))
-    found = landing_error(td, tm, tv, 2.0, tx)
-    np.testing.assert_allclose(found.numpy(), rms, rtol=1e-12)
-    assert (landing_error(gaussian, mean, variances, 2.0, x) < 1e-15).all()
+    np.testing.assert_allclose(landing_shift(td, tm, tv, 2.0, tx).numpy(), shift, rtol=1e-12)
+    assert (abs(landing_shift(gaussian, mean, variances, 2.0, x)) < 1e-15).all()
+
+
+@pytest.mark.parametrize("count", [500, 4000])
+def test_gaussian_data_are_found_to_be_gaussian(count: int) -> None:
+    """Where both estimates of K are negligible they need not agree."""
+    x = np.random.default_rng(0).standard_normal((count, 49))
+    moments = Moments.from_covariance(x.mean(0), np.cov(x.T, bias=True), count=count)
+    found = auto_skip(DataSource(x, moments), tolerance=0.5)
+    assert found.rho < 80
+    assert found.estimate + 2 * found.error + found.sampling <= 0.5
 
 
 X = np.random.default_rng(0).standard_normal((60, 1))

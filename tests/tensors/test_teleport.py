@@ -203,10 +203,48 @@ def test_a_past_holds_the_gaussians_own_evaluations(method: str) -> None:
     assert float((short.x - again.x).abs().max()) > 1e-4, kind  # control: the warm-up differs
 
 
-def test_the_past_stays_below_the_start() -> None:
-    grid = below("edm", 50.0, 2)  # whose steps are a factor 22
-    nodes = above(grid.points, 2, at("edm", "t", 80.0))
-    assert [float(p.rho) for p in nodes] == pytest.approx([80.0, math.sqrt(80 * 50)], rel=1e-12)
+def test_the_past_is_as_long_as_the_room_below_the_start_allows() -> None:
+    """Nodes keep the first step's ratio: nearer ones would magnify what their N = 0 lacks."""
+    grid = below("edm", 8.0, 4)  # whose steps are a factor 2.99
+    for top, count in ((8.1, 0), (23.0, 0), (24.5, 1), (72.0, 2), (1e4, 2)):
+        nodes = above(grid.points, 2, at("edm", "t", top))
+        assert len(nodes) == count
+        ratios = [float(p.rho) / 8 for p in nodes]
+        step = 80 ** (1 / 4)
+        assert ratios == pytest.approx([step**k for k in range(count, 0, -1)], rel=1e-12)
+
+
+@pytest.mark.parametrize("level", [40.0, 70.0, 79.9])
+def test_a_past_never_makes_a_run_much_worse(level: float) -> None:
+    """Near the start, where the room is short, too."""
+    for method in ("exp_ab_4", "unipc_3", "dpm_solver_3m"):
+        run = {**RUN, "method": method, "grid": {**RUN["grid"], "steps": 12}}
+        with_past, without = (
+            solve({**run, "teleport": {"sigma_skip": level, "history": h}})["error_rms"]
+            for h in ("gaussian", "none")
+        )
+        assert with_past < 1.5 * without
+
+
+def test_options_of_every_step_go_with_a_past() -> None:
+    """They have a value for each step from the landing on."""
+    jump = {"sigma_skip": 8.0, "history": "gaussian"}
+    run = {**RUN, "method": "dpm_solver_3m", "teleport": jump}
+    for options in ({"lower_order_final": True}, {"orders": [3] * 7 + [1]}):
+        done = solve({**run, "options": options})
+        assert done["nfe"] == 8
+        assert done["plan_hash"] != solve(run)["plan_hash"]
+    with pytest.raises(ValueError, match=r"options\.orders"):
+        solve({**run, "options": {"orders": [3] * 3}})
+
+
+def test_with_a_matched_prior_the_exact_flow_begins_where_the_run_does() -> None:
+    one = {"weights": [1.0], "means": [[0.5]], "covs": [[[4.0]]]}
+    run = {**RUN, "problem": one, "method": "whitened_ab2"}
+    done = solve({**run, "teleport": {"sigma_skip": 8.0, "prior": "matched"}})
+    assert done["error_max"] < 1e-12 + done["exact_error"]
+    other = solve({**run, "teleport": {"sigma_skip": 8.0}})  # control: another start
+    assert abs(other["exact"][0][0] - done["exact"][0][0]) > 1e-3
 
 
 def test_an_adaptive_run_begins_with_the_same_jump() -> None:
@@ -378,7 +416,7 @@ def test_a_level_at_the_start_leaves_the_plain_run_bit_for_bit(steps: int) -> No
         ),
         ({"teleport": {"sigma_skip": 81.0}}, r"teleport.sigma_skip: got 81.0; a level in \(0.05"),
         ({"switch": {"sigma": 1.0}}, r"switch: the key 'form' is missing"),
-        ({"switch": {"sigma": -1, "form": "GAUSSIAN"}}, r"switch.sigma: got -1; a positive"),
+        ({"switch": {"sigma": -1, "form": "GAUSSIAN"}}, r"switch.sigma: got -1; a level in"),
         ({"switch": [{"sigma": 1, "form": "X"}]}, r"form: got 'X'; nearest"),
     ],
 )

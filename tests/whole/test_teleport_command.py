@@ -67,7 +67,8 @@ def test_runs_are_compared_at_equal_calls_from_the_same_starts(
         assert (plain["level"], jumped["level"]) == (None, found["sigma_skip"])
     ddim = next(p for p in both if p[0]["method"] == "ddim")
     assert ddim[1]["error_median"] < ddim[0]["error_median"]
-    assert 0 < found["landing_estimate"] < 1
+    # 64 starts, and one order in 1/σ
+    assert found["landing_entropy"] == pytest.approx(found["estimate"], rel=0.5)
     assert main(["teleport", *words]) == 0
     assert "median error" in capsys.readouterr().out
 
@@ -125,7 +126,8 @@ REFUSED = [
     (["--problem", "PROBLEM", "--save", "x.npz"], "--save: got 'x.npz'; allowed with --data only"),
     (["--problem", "PROBLEM", "--tolerance", "1e-20"], "a level where it is at most tolerance"),
     (["--problem", "missing.json"], "--problem: got 'missing.json'"),
-    (["--data", "FEW"], "samples"),
+    (["--data", "FEW", "--tolerance", "1e-7"], "x has 20 samples;"),
+    (["--data", "digits", "--seed", "-1"], "--seed: got -1; an integer from 0"),
     (["--data", "NAN"], "NaN"),
 ]
 
@@ -178,3 +180,40 @@ def test_the_best_of_a_study_is_the_least_median_at_that_many_calls() -> None:
     assert (eight["without"]["nfe"], eight["with"]["nfe"], eight["ratio"]) == (8, 5, 3.0)
     assert [pair["without"]["method"] for pair in summary(rows, (5, 8))] == ["b"]
     assert load("teleport").samples == 256
+
+
+def test_statistics_are_kept_where_the_level_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "moments.npz"
+    words = ["teleport", "--data", "digits", "--sigma-max", "1", "--save", str(file)]
+    assert main(words) == 2
+    assert "needed" not in capsys.readouterr().err  # more samples would not help
+    assert Moments.load(file).count == 1797
+
+
+def test_rare_modes_may_be_skipped_by_the_entropy_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    law = {"weights": [0.999, 0.001], "means": [[0.0], [12.0]], "covs": [[[1.0]], [[1.0]]]}
+    file = tmp_path / "rare.json"
+    file.write_text(json.dumps({"problem": law}))
+    words = ("--problem", str(file), "--nfe", "5", "--samples", "8", "--method", "ddim")
+    rigorous, rare = asked(capsys, *words), asked(capsys, *words, "--rare")
+    assert rare["sigma_skip"] < rigorous["sigma_skip"]
+    assert rare["bound"] > 0.05
+    assert rare["estimate"] <= 0.05 + 1e-9
+
+
+def test_where_nothing_can_be_compared_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"weights": [1.0], "means": [[0.0]], "covs": [[[1.0]]]}
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps({"problem": one}))
+    assert main(["teleport", "--problem", str(file)]) == 0
+    assert "nothing is compared" in capsys.readouterr().out
+    odd = tmp_path / "odd.npy"
+    np.save(odd, np.random.default_rng(0).standard_normal((400, 17, 17)).clip(-1, 1))
+    assert main(["teleport", "--data", str(odd), "--tolerance", "2"]) == 0
+    assert "no mixture was fitted" in capsys.readouterr().out
