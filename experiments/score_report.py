@@ -9,8 +9,9 @@ from experiments import page
 from experiments.digits import digits_denoiser
 from experiments.figures import both
 from experiments.plots_scores import explained
-from experiments.scores import jump_rows, own_error_from, score_rows
+from experiments.scores import jump_rows, network_level, own_error_from, score_rows
 from experiments.terminal import Tick
+from gaussian_score.skip import Skip
 
 HEADS = (
     "landing σ",
@@ -27,6 +28,7 @@ class Measured:
 
     rows: list[dict[str, Any]]
     jumps: list[dict[str, Any]]
+    level: Skip
 
 
 def measure(progress: Tick) -> Measured:
@@ -35,7 +37,7 @@ def measure(progress: Tick) -> Measured:
     progress(1, 3, "trained")
     rows = score_rows(model, points)
     progress(2, 3, "scores compared")
-    return Measured(rows, jump_rows(model, points))
+    return Measured(rows, jump_rows(model, points), network_level(model, points))
 
 
 def section(found: Measured) -> str:
@@ -51,7 +53,11 @@ def section(found: Measured) -> str:
     caption = "The mean of |Δs|²/|s|² over noised training images; bands: 10% to 90% of them."
     described = "Unexplained part of a network's score"
     said += both(lambda n: explained(found.rows, across=n), "e", described, caption)
-    said += page.prose("""
+    skip = found.level
+    said += page.prose(f"""
+        For the network's own flow, ½ ∫ E|s_θ − s_G|² dσ² allows a landing at σ = {skip.rho:.2f}:
+        {skip.estimate:.3f} nat of {skip.tolerance:g}.
+
         A jump from σ = 80 to a lower level, and two targets that it may miss: the flow of the
         network and that of the data. Root mean squares of a pixel where the jump lands, and what
         it changes at the end of the network's own flow.

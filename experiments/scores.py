@@ -21,6 +21,9 @@ from gaussian_score.delta import DeltaMixture
 from gaussian_score.diagnostics import SIGMAS, Predicts, baselines, compare
 from gaussian_score.mixture import GaussianMixture
 from gaussian_score.moments import Moments
+from gaussian_score.skip import Skip, auto_skip
+from gaussian_score.sources import NetworkSource
+from gaussian_score.streaming import stream
 from gaussian_score.trajectory import GaussianFlow
 from solvers.denoiser import Denoiser, Known
 from solvers.grids import laid
@@ -37,7 +40,7 @@ SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 
 def moments(points: np.ndarray) -> Moments:
     """Those of the law that puts 1/N on each of the points, (N, D)."""
-    return Moments.from_covariance(points.mean(0), np.cov(points.T, bias=True))
+    return stream(points)
 
 
 def candidates(points: np.ndarray, components: int = 12) -> dict[str, Predicts]:
@@ -73,6 +76,18 @@ def score_rows(
     return [{"of": "network", **row} for row in rows] + [
         {"of": "data", **row} for row in compare(delta, known, data, **how)
     ]
+
+
+def network_level(model: Learned, points: np.ndarray) -> Skip:
+    """Where a jump may land for the network's own flow: by its score's gap to the Gaussian's."""
+
+    def denoised(x: Tensor, sigma: float) -> Tensor:
+        """At α = 1."""
+        return model.denoise(x, 1.0, sigma)
+
+    levels = np.geomspace(1.0, 30.0, 18).tolist()
+    source = NetworkSource(denoised, torch.tensor(points), moments(points), levels)
+    return auto_skip(source, levels=levels)
 
 
 def pick(rows: Sequence[Row], of: str, candidate: str) -> list[Row]:

@@ -21,7 +21,7 @@ from experiments import digits, plots_scores, scores
 from experiments.cache import CACHE_ENV
 from experiments.digits import Recipe, digits_denoiser, network, train, trained
 from experiments.networks import EDMScaling, Learned, LogNormal, edm_loss
-from experiments.scores import jump_rows, own_error_from, pick, score_rows
+from experiments.scores import jump_rows, network_level, own_error_from, pick, score_rows
 from experiments.style import inline
 from gaussian_score.diagnostics import SIGMAS, baselines, compare, excess
 from gaussian_score.mixture import GaussianMixture
@@ -343,3 +343,11 @@ def test_the_figure_shows_every_candidate() -> None:
     drawn = {line.get_label() for line in right.lines}
     assert {label for _, _, label in plots_scores.LOOKS.values()} < drawn
     assert inline(figure, "scores", "explained").startswith("<svg")
+
+
+def test_the_networks_own_flow_has_a_level_of_its_own() -> None:
+    model, points = digits_denoiser()
+    found = network_level(model, points)
+    assert (found.source, found.target) == ("network", "the network's own flow")
+    assert 1 < found.rho < 5
+    assert found.estimate + 2 * found.error + found.sampling <= found.tolerance
