@@ -161,7 +161,7 @@ class Learned(Denoiser):
         ValueError: α or σ is not positive; a network has no value at x/α there.
     """
 
-    net: Preconditioned
+    net: nn.Module
 
     def double(self) -> Learned:
         """A copy in float64."""

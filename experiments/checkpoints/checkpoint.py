@@ -1,0 +1,169 @@
+"""A network of others as this program keeps it: what it is, its weights, the denoiser it makes.
+
+``Checkpoint`` says everything but the weights in plain values, as ``config.json`` does. ``build``
+makes the module from it and refuses weights that do not fit; nothing is allocated from an argument
+alone: shapes are compared without memory before the module is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from experiments.checkpoints.backbone import ScaledUNet2D, UNet2D
+from experiments.checkpoints.preconditioned import PRECONDITIONED
+from experiments.checkpoints.schedules import Label, recalled
+from experiments.checkpoints.score_sde import ScoreSDE
+from experiments.networks import Learned
+from solvers.denoiser import Denoiser, Network, Predicts
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    **PRECONDITIONED,
+    "ScoreSDE": ScoreSDE,
+    "UNet2DModel": UNet2D,
+    "ScaledUNet2DModel": ScaledUNet2D,
+}
+"""Networks by name. A module maps (x, label or σ, classes or None) to the shape of x."""
+
+PREDICTS = ("denoised", "noise", "data", "v", "velocity", "score")
+
+LIMITS = {"num_blocks": 64, "num_res_blocks": 64, "layers_per_block": 64}
+LARGEST, LONGEST = 1_000_000, 16
+"""Of any count, and of any list, in the arguments of a network."""
+
+
+REFUSALS = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+"""What a constructor raises for arguments that make no network."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network without its weights.
+
+    ``predicts`` is "denoised" where the module is D(x/α, σ/α), else what ``Network`` takes at
+    ``label`` of the schedule's time. ``shape`` is (C, H, W) of an image, ``classes`` how many
+    there are (0: none), ``range`` where the data lie, ``levels`` the σ/α trained on where known.
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    predicts: str
+    schedule: dict[str, Any]
+    shape: tuple[int, int, int]
+    range: tuple[float, float]
+    classes: int = 0
+    label: dict[str, Any] = field(default_factory=dict)
+    levels: tuple[float, float | None] = (0.0, None)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"architecture: got {self.architecture!r}; {', '.join(ARCHITECTURES)} are allowed"
+            )
+        if self.predicts not in PREDICTS:
+            raise ValueError(f"predicts: got {self.predicts!r}; {', '.join(PREDICTS)} are allowed")
+        for name, value in self.arguments.items():
+            _bounded(name, value)
+
+    def written(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    def make(self) -> nn.Module:
+        """The module with weights drawn from torch's generator.
+
+        Raises:
+            ValueError: arguments that the architecture does not take.
+        """
+        try:
+            return ARCHITECTURES[self.architecture](**self.arguments)
+        except REFUSALS as error:
+            reason = str(error).partition("\n")[0]
+        raise ValueError(f"arguments: {self.architecture} does not take them ({reason})")
+
+    def shapes(self) -> nn.Module:
+        """The module without memory."""
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return self.make()
+
+    def build(self, state: Mapping[str, Any]) -> nn.Module:
+        """The module with these weights, for evaluation.
+
+        Raises:
+            ValueError: a name, shape or type that does not fit, or a number that is not finite.
+        """
+        wanted = self.shapes().state_dict()
+        for name in sorted(wanted.keys() - state.keys()):
+            raise ValueError(f"weights: got no {name}; {list(wanted[name].shape)} is needed")
+        for name in sorted(state.keys() - wanted.keys()):
+            raise ValueError(f"weights: got {name!a}; {self.architecture} has none such")
+        for name, given in state.items():
+            _fits(name, given, wanted[name])
+        with torch.random.fork_rng(devices=[]):
+            module = self.make()
+        module.load_state_dict(dict(state))
+        return module.eval().requires_grad_(False)
+
+    def denoiser(self, module: nn.Module, *, label: int | None = None) -> Denoiser:
+        """Noise and data predictions of the module, of one class where asked.
+
+        Raises:
+            ValueError: a class that the network does not have, or none where it needs one.
+        """
+        if label is not None and not 0 <= label < self.classes:
+            allowed = (
+                f"0 to {self.classes - 1} is allowed" if self.classes else "it has no classes"
+            )
+            raise ValueError(f"label: got {label}; {allowed}")
+        if label is not None:
+            module = OfClass(module, cast(Any, module).one(label))
+        elif getattr(module, "needs_class", False):
+            raise ValueError(f"label: got None; 0 to {self.classes - 1} is allowed")
+        if self.predicts == "denoised":
+            return Learned(module)
+        s = recalled(self.schedule)
+        map_time = Label(**self.label).of_schedule(s)
+        return Network(module, cast(Predicts, self.predicts), s, map_time)
+
+
+class OfClass(nn.Module):
+    """A network of classes at one of them."""
+
+    def __init__(self, module: nn.Module, classes: Tensor) -> None:
+        super().__init__()
+        self.module = module
+        like = next(module.parameters())
+        self.register_buffer("classes", classes.to(like.device), persistent=False)
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """The module's answer for the class."""
+        return self.module(x, level, self.classes)
+
+
+def _bounded(name: str, value: Any) -> None:
+    """Counts and lists of a size that networks have; None, numbers, strings or lists of them."""
+    if isinstance(value, list | tuple):
+        if len(value) > LONGEST:
+            raise ValueError(f"{name}: got {len(value)} entries; at most {LONGEST} are allowed")
+        for v in value:
+            _bounded(name, v)
+    elif not isinstance(value, str | int | float | type(None)):
+        raise ValueError(f"{name}: got a {type(value).__name__}; a plain value is allowed")
+    most = LIMITS.get(name, LARGEST)
+    if isinstance(value, int | float) and not abs(value) <= most:
+        raise ValueError(f"{name}: got {value}; at most {most} is allowed")
+
+
+def _fits(name: str, given: Any, wanted: Tensor) -> None:
+    if not isinstance(given, Tensor) or given.shape != wanted.shape:
+        got = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise ValueError(f"weights.{name}: got {got}; {list(wanted.shape)} is allowed")
+    if given.is_floating_point() != wanted.is_floating_point():
+        raise ValueError(f"weights.{name}: got {given.dtype}; {wanted.dtype} is allowed")
+    if not bool(given.isfinite().all()):
+        raise ValueError(f"weights.{name}: got a number that is not finite")
