@@ -126,6 +126,9 @@ def parser() -> Parser:
     p.add_argument("--schedule", metavar="NAME", help="or the range of a run on this schedule")
     p.add_argument("--t-range", **both, metavar=("START", "END"), help="between these times")
 
+    p = add("train", runs.train, "train a score network into a folder that diffusers can read")
+    _training(p)
+
     p = add("report", runs.report, "the page with all orders, errors and samples")
     p.add_argument("--out", default="report", metavar="DIR", help="default: report")
     p.add_argument("--study", default="digits", metavar="NAME", help="or a TOML file")
@@ -147,6 +150,33 @@ def parser() -> Parser:
     p = add("cite", commands.cite, "BibTeX of methods")
     p.add_argument("names", nargs="*", metavar="NAME", help="methods or keys; all by default")
     return top
+
+
+def _training(p: Parser) -> None:
+    p.add_argument("--data", metavar="SOURCE", help="digits, fashion, or a folder of pictures")
+    p.add_argument("--out", required=True, metavar="DIR", help="new, unless --resume")
+    p.add_argument("--images", type=_positive, metavar="N", help="shown in all, with repetitions")
+    p.add_argument("--batch", type=_positive, metavar="B", help="images in a gradient step")
+    p.add_argument("--seed", type=int, metavar="S", help="of weights and draws; default 0")
+    p.add_argument("--target", metavar="NAME", help="edm (default), eps, x0, v or flow")
+    p.add_argument("--residual", metavar="NAME", help="gaussian: learn what it lacks")
+    p.add_argument("--backbone", metavar="NAME", help="mlp or unet; default by the data")
+    p.add_argument("--widths", type=_widths, metavar="W,W,..", help="of its levels")
+    p.add_argument("--depth", type=_positive, metavar="N", help="layers a level")
+    p.add_argument("--rate", type=float, metavar="R", help="the largest learning rate")
+    p.add_argument("--half-life", type=_positive, metavar="N", help="of the average, in images")
+    p.add_argument("--dropout", type=float, metavar="P", help="share of hidden classes")
+    p.add_argument("--no-labels", action="store_false", dest="labels", default=None)
+    p.add_argument("--pad", action="store_true", default=None, help="Fashion-MNIST in 32 x 32")
+    p.add_argument("--every", type=_positive, metavar="N", help="images between two states")
+    p.add_argument("--minutes", type=float, metavar="M", help="stop after so many, to resume")
+    p.add_argument("--threads", type=_positive, metavar="N", help="of torch")
+    p.add_argument("--resume", action="store_true", help="go on with what DIR holds")
+    p.add_argument("--plot", metavar="FILE", help="draw the curves: .png, .svg or .pdf")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
 
 
 def _method(p: Parser) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,38 @@ class EDMScaling:
         """1/c_out², the weight of |D − x₀|² in the loss."""
         return self.out(sigma) ** -2
 
+    def base(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """c_skip x, the prediction where F = 0; σ has as many dimensions as x, (B, 1, ..)."""
+        return self.skip(sigma) * x
+
+    def seen(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """c_in x, what F is given."""
+        return self.into(sigma) * x
+
+
+class Scaling(Protocol):
+    """What stands around a backbone: D = base + c_out F(seen, c_noise), loss weight 1/c_out²."""
+
+    def base(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The prediction where F = 0; σ has as many dimensions as x, (B, 1, ..)."""
+        ...
+
+    def seen(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """What F is given of x."""
+        ...
+
+    def out(self, sigma: Tensor) -> Tensor:
+        """c_out."""
+        ...
+
+    def noise(self, sigma: Tensor) -> Tensor:
+        """c_noise."""
+        ...
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        """1/c_out²."""
+        ...
+
 
 @dataclass(frozen=True)
 class LogNormal:
@@ -76,23 +108,30 @@ class LogNormal:
 
 
 class Preconditioned(nn.Module):
-    """D(x, σ) of a backbone F(x, c_noise) that maps (B, ..) and (B,) to (B, ..)."""
+    """D(x, σ) of a backbone F(x, c_noise, labels) that maps (B, ..), (B,), (B,) to (B, ..)."""
 
-    def __init__(self, backbone: nn.Module, scaling: EDMScaling) -> None:
+    def __init__(self, backbone: nn.Module, scaling: Scaling) -> None:
         super().__init__()
         self.backbone, self.scaling = backbone, scaling
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """The data prediction at x = x₀ + σ n, (B, ..), with σ > 0, () or (B,)."""
         c, level = self.scaling, sigma.expand(len(x))
         s = level.reshape(-1, *[1] * (x.dim() - 1))
-        return c.skip(s) * x + c.out(s) * self.backbone(c.into(s) * x, c.noise(level))
+        given = () if labels is None else (labels,)
+        return c.base(x, s) + c.out(s) * self.backbone(c.seen(x, s), c.noise(level), *given)
 
 
-def edm_loss(model: Preconditioned, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def edm_loss(
+    model: Preconditioned,
+    x0: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    labels: Tensor | None = None,
+) -> Tensor:
     """E weight(σ) (D(x₀ + σ n, σ) − x₀)² over samples and coordinates, a 0-d tensor."""
     s = sigma.reshape(-1, *[1] * (x0.dim() - 1))
-    miss = model(x0 + s * noise, sigma) - x0
+    miss = model(x0 + s * noise, sigma, labels) - x0
     return (model.scaling.weight(s) * miss.square()).mean()
 
 
@@ -126,9 +165,12 @@ class _Block(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """A smooth network for vectors of D coordinates: ``depth`` residual blocks, F = 0 at first."""
+    """A smooth network for vectors of D coordinates: ``depth`` residual blocks, F = 0 at first.
 
-    def __init__(self, dim: int, *, width: int = 256, depth: int = 3) -> None:
+    With ``classes`` = K it takes labels 0..K, the last of which stands for no class.
+    """
+
+    def __init__(self, dim: int, *, width: int = 256, depth: int = 3, classes: int = 0) -> None:
         super().__init__()
         self.features = nn.Sequential(
             FourierFeatures(64),
@@ -142,10 +184,13 @@ class ResidualMLP(nn.Module):
         self.leave = nn.Linear(width, dim)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+        self.classes = nn.Embedding(classes + 1, width) if classes else None
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        """F at x, (B, D), and c_noise, (B,)."""
+    def forward(self, x: Tensor, c: Tensor, labels: Tensor | None = None) -> Tensor:
+        """F at x, (B, D), c_noise, (B,), and labels, (B,)."""
         features, h = self.features(c), self.enter(x)
+        if self.classes is not None:
+            features = features + self.classes(labels)
         for block in self.blocks:
             h = block(h, features)
         return self.leave(h)

@@ -137,6 +137,29 @@ def _show_teleport(value: Mapping[str, Any]) -> None:
         )
 
 
+def train(args: Namespace) -> Answer:
+    """A training, new or resumed; options that are not given are those of the folder."""
+    from experiments.style import drawable
+    from experiments.train import commanded
+
+    if args.plot:
+        drawable(store.writable(args.plot, "--plot"), "--plot")
+    with bar("train") as tick:
+        done = commanded(vars(args), progress=tick)
+    if args.plot:
+        from experiments.plots_training import curves
+        from experiments.style import save
+
+        save(curves(done.rows), args.plot)
+    if not done.rows:
+        raise ValueError(f"{done.folder}: its rows.jsonl is missing; a whole folder is allowed")
+    value = {"folder": str(done.folder), "finished": done.finished, "last": done.rows[-1]}
+    lines = [(level, f"{error:.4g}") for level, error in done.rows[-1]["validation"].items()]
+    end = "finished" if done.finished else "to be resumed"
+    title = f"{done.folder}: {done.rows[-1]['images']} images, {end}"
+    return Answer(value, lambda: table(("sigma", "squared error a pixel"), lines, title=title))
+
+
 def study(args: Namespace) -> Answer:
     """All rows of a study; the best without a teleport and with one."""
     from experiments import work
