@@ -172,6 +172,7 @@ def _training(p: Parser) -> None:
     p.add_argument("--minutes", type=float, metavar="M", help="stop after so many, to resume")
     p.add_argument("--threads", type=_positive, metavar="N", help="of torch")
     p.add_argument("--resume", action="store_true", help="go on with what DIR holds")
+    p.add_argument("--snapshots", action="store_true", help="keep the weights of every row")
     p.add_argument("--plot", metavar="FILE", help="draw the curves: .png, .svg or .pdf")
 
 

@@ -6,6 +6,7 @@
     diffusion_pytorch_model.safetensors     averaged weights
     rows.jsonl                              the curve so far
     state.safetensors                       what the training goes on from; gone when it is done
+    snapshots/IMAGES.safetensors            averaged weights at each row, where they were asked for
 
 The first three are written before the first step, the card last, and never change. The others are
 replaced whole, the state last, so a process killed at any moment leaves what it can go on from:
@@ -32,6 +33,7 @@ from gaussian_score.moments import Moments
 
 CONFIG, CARD, GAUSSIAN = "config.json", "training.json", "gaussian.npz"
 WEIGHTS, ROWS, STATE = "diffusion_pytorch_model.safetensors", "rows.jsonl", "state.safetensors"
+SNAPSHOTS = "snapshots"
 FORMAT = 1
 Row = Mapping[str, Any]
 
@@ -116,29 +118,44 @@ class Folder:
             )
         return net
 
-    def trained(self) -> Preconditioned:
-        """The network with the averaged weights.
+    def trained(self, images: int | None = None) -> Preconditioned:
+        """The network with the averaged weights; those kept after so many images, where named.
 
         Raises:
             ValueError: a file is missing, damaged, or of another training.
         """
         net = self.network()
-        found, _ = self._tensors(WEIGHTS)
+        name = WEIGHTS if images is None else _snapshot(images)
+        found, _ = self._tensors(name)
         try:
             module.load(net, found)
         except RuntimeError:
             raise ValueError(
-                f"{self.place / WEIGHTS}: weights of another backbone than {CONFIG}'s; those of"
+                f"{self.place / name}: weights of another backbone than {CONFIG}'s; those of"
                 " this training are allowed"
             ) from None
         if not all(bool(w.isfinite().all()) for w in found.values()):
-            raise ValueError(f"{self.place / WEIGHTS}: has NaN or infinity; numbers are allowed")
+            raise ValueError(f"{self.place / name}: has NaN or infinity; numbers are allowed")
         return net.eval()
 
-    def keep(self, learning: module.ScoreModule, rows: Sequence[Row], *, done: bool) -> None:
+    def snapshots(self) -> tuple[int, ...]:
+        """After how many images averaged weights were kept."""
+        return tuple(sorted(int(f.stem) for f in (self.place / SNAPSHOTS).glob("*.safetensors")))
+
+    def keep(
+        self,
+        learning: module.ScoreModule,
+        rows: Sequence[Row],
+        *,
+        done: bool,
+        snapshot: bool = False,
+    ) -> None:
         """Weights, rows, and the state, or no state where the training is done."""
         facts = {"card": self._hash(), "step": learning.step}
-        tensors.write(self.place / WEIGHTS, module.weights(learning.average), facts)
+        names = [_snapshot(rows[-1]["images"])] * snapshot + [WEIGHTS]
+        for name in names:
+            (self.place / name).parent.mkdir(exist_ok=True)
+            tensors.write(self.place / name, module.weights(learning.average), facts)
         with store.replacing(self.place / ROWS) as file:
             file.writelines(store.line(row) + "\n" for row in rows)
         if done:
@@ -165,7 +182,7 @@ class Folder:
 
     def sweep(self) -> None:
         """Remove what a killed process was writing."""
-        for part in self.place.glob(".*.part"):
+        for part in self.place.rglob(".*.part"):
             part.unlink(missing_ok=True)
 
     def _tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -197,6 +214,10 @@ class Folder:
             return call()
         except ValueError as error:
             raise ValueError(f"{self.place / name}: {error}") from None
+
+
+def _snapshot(images: int) -> str:
+    return f"{SNAPSHOTS}/{images:09d}.safetensors"
 
 
 def _numbers(shape: Any) -> int:

@@ -61,6 +61,7 @@ def train(
     command: str | None = None,
     minutes: float | None = None,
     threads: int | None = None,
+    snapshots: bool = False,
     progress: Tick | None = None,
 ) -> Outcome:
     """Train into ``out``, or go on there; the same weights either way, on one CPU.
@@ -73,6 +74,7 @@ def train(
         command: the line that asked for it, for the card.
         minutes: stop at the first row after so many; a later call goes on.
         threads: of torch, meanwhile; sums are the same only for the same number.
+        snapshots: keep the averaged weights of every row, for studies of training time.
         progress: called after every step.
 
     Raises:
@@ -96,7 +98,7 @@ def train(
         return Outcome(folder.place, folder.rows(), finished=True)
     rows = folder.rows(learning.step * training.batch)
     data.begin(batch=training.batch, seed=training.seed, first=learning.step, last=training.steps)
-    keeper = Keeper(folder, data.validation, rows, minutes, progress)
+    keeper = Keeper(folder, data.validation, rows, minutes, snapshots, progress)
     if learning.step == training.steps:
         folder.keep(learning, rows, done=True)
     else:
@@ -120,7 +122,7 @@ def commanded(options: Mapping[str, Any], *, progress: Tick | None = None) -> Ou
         training = Training.suited(**given)
     else:
         raise ValueError("train: --data and --images are needed, or --resume of a folder begun")
-    how = {name: options[name] for name in ("out", "resume", "minutes", "threads")}
+    how = {name: options[name] for name in ("out", "resume", "minutes", "threads", "snapshots")}
     return train(training, command=_line(training, options), progress=progress, **how)
 
 
@@ -146,10 +148,11 @@ class Keeper(pl.Callback):
         validation: Part,
         rows: list[dict[str, Any]],
         minutes: float | None,
+        snapshots: bool,
         progress: Tick | None,
     ) -> None:
         self.folder, self.validation, self.rows = folder, validation, rows
-        self.minutes, self.progress = minutes, progress
+        self.minutes, self.snapshots, self.progress = minutes, snapshots, progress
         self.began = time.monotonic()
         self.interrupted = False
 
@@ -190,7 +193,7 @@ class Keeper(pl.Callback):
                 "seconds": round(time.monotonic() - self.began, 1),
             }
         )
-        self.folder.keep(learning, self.rows, done=done)
+        self.folder.keep(learning, self.rows, done=done, snapshot=self.snapshots)
 
 
 def _check_place(folder: Folder, resume: bool) -> None:
