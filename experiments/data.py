@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,9 +84,9 @@ def images_file(source: str | Path, path: str | Path | None = None) -> Path | No
     return _fashion_file(path) if source == "fashion" else _images_file(Path(source))
 
 
-def read_labels(images: Path) -> np.ndarray | None:
+def read_labels(images: Path, names: Sequence[str] = TRAIN_LABELS) -> np.ndarray | None:
     """The uint8 classes, (count,), in the IDX file beside one of images; None without one."""
-    beside = (images.with_name(name) for name in TRAIN_LABELS)
+    beside = (images.with_name(name) for name in names)
     file = next((file for file in beside if file.is_file()), None)
     return None if file is None else read_idx(file, _parse_labels)
 

@@ -15,9 +15,9 @@ from experiments.data import (
     FASHION_ENV,
     TRAIN_IMAGES,
     TRAIN_LABELS,
-    _parse_labels,
     images_file,
     read_idx,
+    read_labels,
 )
 
 PACKAGE = "dataset-fashion-mnist"
@@ -109,15 +109,12 @@ def _called(command: list[str], place: str) -> None:
 
 
 def _part(folder: Path, images: tuple[str, ...], labels: tuple[str, ...]) -> Part:
-    files = []
-    for names in (images, labels):
-        file = next((folder / name for name in names if (folder / name).is_file()), None)
-        if file is None:
-            raise ValueError(
-                f"{folder}: has no {names[0]}; Fashion-MNIST's four files are allowed"
-            )
-        files.append(file)
-    pixels, classes = read_idx(files[0]), read_idx(files[1], _parse_labels)
+    file = next((folder / name for name in images if (folder / name).is_file()), None)
+    classes = None if file is None else read_labels(file, labels)
+    if file is None or classes is None:
+        missing = (images if file is None else labels)[0]
+        raise ValueError(f"{folder}: has no {missing}; Fashion-MNIST's four files are allowed")
+    pixels = read_idx(file)
     if len(classes) != len(pixels):
         raise ValueError(
             f"{folder}: has {len(pixels)} images and {len(classes)} labels; one an image is"
