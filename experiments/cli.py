@@ -9,7 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from experiments import commands, runs, store
+from experiments import convert as converting
 from experiments.answer import Answer
+from experiments.metrics import command as measuring
+from experiments.reproduce import command as reproducing
+from experiments.sampling import command as sampling
 
 WHAT = ("methods", "schedules", "grids", "forms", "options")
 FAILURES = (ValueError, ArithmeticError, OSError)
@@ -113,21 +117,25 @@ def parser() -> Parser:
     p.add_argument("--save", metavar="FILE.npz", help="write the statistics of the data")
 
     p = add("run", runs.study, "all runs of a study, and the best of them")
-    p.add_argument("study", metavar="STUDY", help="digits, teleport, or a TOML file")
+    p.add_argument("study", metavar="STUDY", help="digits, teleport, network, or a TOML file")
     p.add_argument("--out", default="report/results", metavar="DIR", help="default report/results")
     p.add_argument("--summary", metavar="FILE", help="write the best rows, as JSON")
+    p.add_argument("--checkpoint", metavar="DIR", help="of a network study; default: ours")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="of Dask, instead of own processes")
     _workers(p)
 
-    p = add("convert", runs.convert, "published statistics of DPM-Solver-v3 as one file")
-    p.add_argument("files", nargs="+", metavar="FILE", help="l.npz and sb.npz")
-    p.add_argument("out", metavar="OUT", help="a .npz with lam, l, s, b")
-    both = {"nargs": 2, "type": float}
-    p.add_argument("--lam-range", **both, metavar=("LO", "HI"), help="of the tables' nodes")
-    p.add_argument("--schedule", metavar="NAME", help="or the range of a run on this schedule")
-    p.add_argument("--t-range", **both, metavar=("START", "END"), help="between these times")
+    converting.arguments(add("convert", converting.convert, "files of others as files of ours"))
 
     p = add("train", runs.train, "train a score network into a folder that diffusers can read")
     _training(p)
+
+    p = add("reproduce", reproducing.reproduce, "published numbers: paper, measured, difference")
+    reproducing.arguments(p)
+
+    sampling.arguments(add("sample", sampling.sample, "images of a checkpoint, one of each seed"))
+
+    measuring.arguments(add("metrics", measuring.metrics, "how far a set of images is from data"))
+    measuring.card_arguments(add("card", measuring.card, "a training's card, with its figures"))
 
     p = add("report", runs.report, "the page with all orders, errors and samples")
     p.add_argument("--out", default="report", metavar="DIR", help="default: report")

@@ -58,14 +58,14 @@ def chosen(args: Namespace) -> tuple[Entry, dict[str, Any]]:
     from experiments.methods import find
 
     e = find(args.name, form=args.form, q=args.q)
-    options = dict(_option(text) for text in args.option)
+    options = dict(option(text) for text in args.option)
     for key, value in e.resolve(options).items():
         if isinstance(value, tuple):
             raise ValueError(f"options.{key}: got {list(value)!r}; one value is allowed here")
     return e, options
 
 
-def _option(text: str) -> tuple[str, Any]:
+def option(text: str) -> tuple[str, Any]:
     """KEY=VALUE; the value is JSON, a fraction p/q, or a word."""
     key, equals, value = text.partition("=")
     if not (key and equals):

@@ -1,68 +1,88 @@
-"""Files of other programs in the formats of this one."""
+"""The command ``convert``: files of others in the formats of this program.
+
+    l.npz sb.npz OUT.npz    published statistics of DPM-Solver-v3, with their range of λ, as one
+    FILE OUT                a network (.pkl, .pth, .pt, .ckpt or a folder) as a folder of tensors
+
+What FILE is decides; options of the other kind are refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
 
-import numpy as np
+from experiments import store
+from experiments.answer import Answer
+from experiments.terminal import bar, say
 
-from experiments.problems import Floats, read_schedule
-from solvers.grids import explicit
-from solvers.statistics import Table
+STATISTICS = {"lam_range": "--lam-range", "schedule": "--schedule", "t_range": "--t-range"}
+NETWORK = {"config": "--config"}
 
 
-def statistics(files: Sequence[str], low: float, high: float) -> Table:
-    """DPM-Solver-v3's published l.npz and sb.npz, (n+1, ..) each, as one table.
+def arguments(p: ArgumentParser) -> None:
+    """Those of the command."""
+    p.add_argument("files", nargs="+", metavar="FILE", help="a network, or l.npz and sb.npz")
+    p.add_argument("out", metavar="OUT", help="a new folder; for statistics a .npz")
+    p.add_argument(
+        "--config", metavar="NAME", help="of weights alone: a published name, or a JSON file"
+    )
+    both = {"nargs": 2, "type": float}
+    p.add_argument("--lam-range", **both, metavar=("LO", "HI"), help="of the statistics' nodes")
+    p.add_argument("--schedule", metavar="NAME", help="or the range of a run on this schedule")
+    p.add_argument("--t-range", **both, metavar=("START", "END"), help="between these times")
 
-    Their nodes are even in λ from the start of a run to its end, which the files do not say.
-    """
-    if len(files) != 2:
+
+def convert(args: Namespace) -> Answer:
+    """A network, or statistics."""
+    tables = [name for name in args.files if name.endswith(".npz")]
+    if len(args.files) == 1 and not tables:
+        _without(args, STATISTICS, "statistics (.npz)")
+        return _network(args.files[0], args.out, args.config)
+    if len(tables) < len(args.files):
         raise ValueError(
-            f"FILE: got {len(files)} files; l.npz (key l) and sb.npz (keys s, b) are allowed"
+            f"FILE: got {' '.join(args.files)}; one network, or l.npz and sb.npz, are allowed"
         )
-    l = _array(files[0], "l")
-    s, b = (_array(files[1], key) for key in ("s", "b"))
-    if not l.shape == s.shape == b.shape or l.ndim < 2:
-        raise ValueError(
-            f"FILE: got shapes {l.shape}, {s.shape}, {b.shape} of l, s, b;"
-            " one shape (n+1, ..) is allowed"
-        )
-    l, s, b = (v.reshape(len(l), -1) for v in (l, s, b))
-    return Table(np.linspace(low, high, len(l)), l, s, b)
+    _without(args, NETWORK, "a network")
+    return _statistics(args)
 
 
-def ends(
-    lam: Sequence[float] | None, name: str | None, times: Sequence[float] | None
-) -> tuple[float, float]:
-    """The range of λ: given, or between two times of a schedule."""
-    if lam is not None and name is None and times is None:
-        low, high = lam
-        if not (np.isfinite(lam).all() and low < high):
-            raise ValueError(f"--lam-range: got {low!r} {high!r}; LO < HI is allowed")
-        return low, high
-    if lam is not None or name is None or times is None:
-        given = {"--lam-range": lam, "--schedule": name, "--t-range": times}
-        got = ", ".join(k for k, v in given.items() if v is not None) or "none of them"
-        raise ValueError(
-            f"--lam-range: got {got}; it alone, or --schedule and --t-range, are allowed"
-        )
-    try:
-        start, end = explicit(read_schedule({"name": name}), "t", list(times)).points
-        return float(start.lam), float(end.lam)
-    except (ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"--t-range: {error}") from None
+def _without(args: Namespace, options: dict[str, str], kind: str) -> None:
+    for name, option in options.items():
+        if (value := getattr(args, name)) is not None:
+            given = " ".join(map(str, value)) if isinstance(value, list) else value
+            raise ValueError(f"{option}: got {given}; it is allowed with {kind} only")
 
 
-def _array(path: str, key: str) -> Floats:
-    try:
-        with np.load(Path(path), allow_pickle=False) as file:
-            return np.asarray(file[key], dtype=np.float64)
-    except OSError as error:
-        raise ValueError(
-            f"FILE: got {path!r} ({error.strerror or 'no .npz'}); a .npz is allowed"
-        ) from None
-    except (KeyError, ValueError, TypeError, EOFError):
-        raise ValueError(
-            f"FILE: got {path!r}; a .npz with an array of numbers {key!r} is allowed"
-        ) from None
+def _network(file: str, out: str, config: str | None) -> Answer:
+    from experiments.checkpoints import convert
+
+    with bar("convert") as tick:
+        info, parameters = convert(file, out, config=config, progress=tick)
+    value = {
+        "written": out,
+        "architecture": info.architecture,
+        "parameters": parameters,
+        "predicts": info.predicts,
+        "schedule": info.schedule["name"],
+        "shape": list(info.shape),
+        "classes": info.classes,
+        "context": info.context,
+        "provenance": info.provenance,
+    }
+    text = (
+        f"{out}: {info.architecture}, {parameters / 1e6:.3g} million parameters, predicts"
+        f" {info.predicts} of {' x '.join(map(str, info.shape))}"
+    )
+    return Answer(value, lambda: say(text))
+
+
+def _statistics(args: Namespace) -> Answer:
+    from experiments.published_statistics import ends, statistics
+
+    out = store.writable(args.out, "OUT")
+    low, high = ends(args.lam_range, args.schedule, args.t_range)
+    made = statistics(args.files, low, high)
+    made.save(out)
+    nodes, coordinates = made.l.shape
+    value = {"written": str(out), "nodes": nodes, "coordinates": coordinates, "lam": [low, high]}
+    text = f"{out}: {nodes} nodes from lam = {low:.9g} to {high:.9g}, D = {coordinates}"
+    return Answer(value, lambda: say(text))

@@ -215,7 +215,7 @@ class Learned(Denoiser):
     def denoise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
         """D(x/α, σ/α), (B, ..), in the dtype of x; α and σ are numbers, 0-d or (B,)."""
         dtype = next(self.net.parameters()).dtype
-        a, s = (_positive(k, v).to(x) for k, v in (("alpha", alpha), ("sigma", sigma)))
+        a, s = (_positive(k, v, x) for k, v in (("alpha", alpha), ("sigma", sigma)))
         whole = a.reshape(-1, *[1] * (x.dim() - 1)) if a.dim() else a
         return self.net((x / whole).to(dtype), (s / a).to(dtype)).to(x.dtype)
 
@@ -228,9 +228,13 @@ class Learned(Denoiser):
         return (self.noise if kind == "noise" else self.denoise)(x, alpha, sigma)
 
 
-def _positive(name: str, value: Any) -> Tensor:
-    """A level where it lies, so that a number is checked without waiting for a device."""
-    level = torch.as_tensor(value, dtype=torch.float64)
-    if not bool((level > 0).all()):
-        raise ValueError(f"{name} is {float(level.min())}; a number > 0 is allowed")
+def _positive(name: str, value: Any, like: Tensor) -> Tensor:
+    """A level in the dtype and on the device of ``like``; no device is waited for."""
+    if isinstance(value, int | float):
+        level, low = like.new_full((), value), value
+    else:
+        given = torch.as_tensor(value)
+        level, low = given.to(like), float(given.min()) if given.device.type == "cpu" else 1.0
+    if not low > 0:
+        raise ValueError(f"{name} is {low}; a number > 0 is allowed")
     return level

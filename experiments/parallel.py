@@ -8,14 +8,32 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+from experiments.sweep import needed
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def unordered(
-    function: Callable[[Any, T], R], shared: Any, tasks: Sequence[T], workers: int
+    function: Callable[[Any, T], R],
+    shared: Any,
+    tasks: Sequence[T],
+    workers: int,
+    *,
+    scheduler: str | None = None,
 ) -> Iterator[tuple[T, R]]:
-    """(task, function(shared, task)) as they complete; ``shared`` is sent once a worker."""
+    """(task, function(shared, task)) as they complete; ``shared`` is sent once a worker.
+
+    On so many processes of this machine, or on all workers of a Dask scheduler.
+    """
+    if scheduler is not None:
+        needed()
+        from experiments.sweep.cluster import workers as those_of
+        from experiments.sweep.spread import unordered as spread
+
+        with those_of(workers, scheduler) as client:
+            yield from spread(function, shared, tasks, client)
+        return
     if workers == 1 or len(tasks) < 2:
         yield from ((task, function(shared, task)) for task in tasks)
         return

@@ -63,20 +63,6 @@ def factor(args: Namespace) -> Answer:
     return Answer(study, lambda: table(HEADS, cells(study)))
 
 
-def convert(args: Namespace) -> Answer:
-    """DPM-Solver-v3's published statistics as one file, with their range of λ."""
-    from experiments.convert import ends, statistics
-
-    out = store.writable(args.out, "OUT")
-    low, high = ends(args.lam_range, args.schedule, args.t_range)
-    made = statistics(args.files, low, high)
-    made.save(out)
-    nodes, coordinates = made.l.shape
-    value = {"written": str(out), "nodes": nodes, "coordinates": coordinates, "lam": [low, high]}
-    text = f"{out}: {nodes} nodes from lam = {low:.9g} to {high:.9g}, D = {coordinates}"
-    return Answer(value, lambda: say(text))
-
-
 def teleport(args: Namespace) -> Answer:
     """Statistics, level, certificate, and what the jump brings."""
     from experiments import teleport as t
@@ -163,13 +149,19 @@ def train(args: Namespace) -> Answer:
 def study(args: Namespace) -> Answer:
     """All rows of a study; the best without a teleport and with one."""
     from experiments import work
-    from experiments.study import load
+    from experiments.network_study.command import network
+    from experiments.study import load, opened
     from experiments.teleported import BEST, best, cells, summary
 
+    if opened(args.study)[1].get("kind") == "network":
+        return network(args)
+    if args.checkpoint:
+        raise ValueError(f"--checkpoint: got {args.checkpoint!r}; allowed for studies of networks")
     out = store.writable(args.summary, "--summary") if args.summary else None
     asked = load(args.study)
     with bar(args.study) as tick:
-        _, rows = work.run(asked, args.out, workers=args.workers, progress=tick)
+        how = {"workers": args.workers, "scheduler": args.scheduler}
+        _, rows = work.run(asked, args.out, **how, progress=tick)
     n = asked.nfe
     run_id, _ = store.identity(asked.to_json(), work.SOURCES)
     found = {"best": best(rows, n), "methods": summary(rows, n)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import page, plots, score_report, store, teleport_report, work
+from experiments import network_report, page, plots, score_report, store, teleport_report, work
 from experiments.figures import both
 from experiments.measure import PROBLEM
+from experiments.network_study import summary
 from experiments.orders import pairs
 from experiments.references import cite
 from experiments.study import Study
@@ -54,6 +55,7 @@ def write(
             ("Samples", samples(study, problem)),
             ("Teleportation", teleport_report.section(jumps, study)),
             ("A network's score", score_report.section(scores)),
+            ("A trained network", network_report.section(summary.read())),
             ("How each number was made", provenance(study, run)),
             ("Sources", page.prose(sources)),
         ],

@@ -30,7 +30,7 @@ from solvers.grids import Grid
 from solvers.ops import Plan
 from solvers.plan import climbed, plan
 from solvers.point import Point
-from solvers.sample import normals, sample, sample_adaptive
+from solvers.sample import SEEDS, normals, sample, sample_adaptive
 from solvers.trajectory import Trajectory
 
 REQUIRED = ("problem", "schedule", "method", "grid", "x_start")
@@ -115,7 +115,7 @@ def _started(s: Setting) -> Floats:
 
 def _seeds(options: Mapping[str, Any], count: int) -> list[int]:
     """Sample b draws from seed + b: alone, with the seed seed + b, it is the same."""
-    seed, most = options.get("seed", 0), 2**63 - count
+    seed, most = options.get("seed", 0), SEEDS - count
     if seed > most:
         raise ValueError(f"options.seed: got {seed}; an integer from 0 to {most} is allowed")
     return [seed + b for b in range(count)]

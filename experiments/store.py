@@ -2,11 +2,12 @@
 
 A run's id is the hash of what decides its rows: the study, the sources they rest on and the
 versions that execute them.  So an interrupted run is found again and goes on, and a changed source
-starts a new one.  A file is seen complete or not at all.
+starts a new one.  A row is seen complete or not at all.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -86,13 +87,37 @@ class Run:
         file = self.folder / "rows.jsonl"
         if not file.exists():
             return []
-        return [json.loads(text) for text in file.read_text(encoding="utf-8").splitlines()]
+        whole, _, _ = file.read_bytes().rpartition(b"\n")  # no line that is being written
+        return [json.loads(text) for text in whole.splitlines()]
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """One row at the file's end; what a killed process left of another is cut off first."""
+        text = line(row).encode() + b"\n"
+        with (self.folder / "rows.jsonl").open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(text)
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append; the file is replaced, so that no reader sees half a row."""
         kept = self.rows()
         with replacing(self.folder / "rows.jsonl") as file:
             file.writelines(line(row) + "\n" for row in (*kept, *rows))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this process is the only one that adds rows; its death ends that too."""
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{self.folder}: another process works on this run; one at a time is allowed"
+                ) from None
+            yield
 
 
 def open_run(

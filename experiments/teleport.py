@@ -31,6 +31,7 @@ from gaussian_score.streaming import stream
 from gaussian_score.whitened import Centred
 from solvers.grids import laid
 from solvers.method import entry
+from solvers.sample import SEEDS
 from solvers.schedules import schedule
 
 COMPONENTS = 12
@@ -71,8 +72,10 @@ class Question:
                 f"--sigma-min: got {self.rho_end}; a level below --sigma-max, {self.rho_start}, is"
                 " allowed"
             )
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"--seed: got {self.seed}; an integer from 0 to 2^63 - 1 is allowed")
+        if not 0 <= self.seed < SEEDS:
+            raise ValueError(
+                f"--seed: got {self.seed}; an integer from 0 to {SEEDS - 1} is allowed"
+            )
         for name in self.methods:
             e = entry(name)
             if e.quiet is not None or e.controller is not None:

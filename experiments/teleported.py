@@ -7,17 +7,15 @@ from typing import Any
 
 Row = Mapping[str, Any]
 KEPT = ("method", "options", "grid", "level", "nfe", "jvp", "error_median", "error_rms")
-BEST = (
-    "calls",
-    "without: error",
-    "method",
-    "grid",
-    "with: error",
-    "method",
-    "grid",
-    "level",
-    "ratio",
-)
+
+
+def heads(figure: str = "error") -> tuple[str, ...]:
+    """Of a table of `best`."""
+    run = ("method", "grid")
+    return "calls", f"without: {figure}", *run, f"with: {figure}", *run, "level", "ratio"
+
+
+BEST = heads()
 
 
 def calls(row: Row) -> int:
@@ -25,18 +23,25 @@ def calls(row: Row) -> int:
     return row["nfe"] + row["jvp"]
 
 
-def best(rows: Sequence[Row], counts: Sequence[int]) -> list[dict[str, Any]]:
-    """For each number of calls: the smallest median errors without and with a teleport.
+def best(
+    rows: Sequence[Row],
+    counts: Sequence[int],
+    *,
+    by: str = "error_median",
+    kept: Sequence[str] = KEPT,
+) -> list[dict[str, Any]]:
+    """For each number of calls: the smallest of a figure without and with a teleport.
 
     A run that uses fewer calls than it may counts too.
     """
+    done = [row for row in rows if row[by] is not None]
     out = []
     for n in counts:
-        within = [row for row in rows if calls(row) <= n and row["error_median"] is not None]
-        both = [_least(within, jumped) for jumped in (False, True)]
+        within = [row for row in done if calls(row) <= n]
+        both = [_least(within, jumped, by, kept) for jumped in (False, True)]
         if all(both):
             plain, jumped = both
-            ratio = plain["error_median"] / jumped["error_median"]
+            ratio = plain[by] / jumped[by]
             out.append({"calls": n, "without": plain, "with": jumped, "ratio": ratio})
     return out
 
@@ -49,20 +54,20 @@ def summary(rows: Sequence[Row], counts: Sequence[int]) -> list[dict[str, Any]]:
     return [pair for group in groups.values() for pair in best(group, counts)]
 
 
-def _least(rows: Iterable[Row], jumped: bool) -> dict[str, Any]:
+def _least(rows: Iterable[Row], jumped: bool, by: str, kept: Sequence[str]) -> dict[str, Any]:
     chosen = [row for row in rows if (row["level"] is not None) == jumped]
-    found = min(chosen, key=lambda row: row["error_median"], default={})
-    return {key: found[key] for key in KEPT if key in found}
+    found = min(chosen, key=lambda row: row[by], default={})
+    return {key: found[key] for key in kept if key in found}
 
 
-def cells(found: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+def cells(found: Iterable[Mapping[str, Any]], by: str = "error_median") -> list[tuple[Any, ...]]:
     """Lines of a table of ``best``."""
     from experiments.plots import name_of
 
     lines = []
     for pair in found:
         a, b = pair["without"], pair["with"]
-        plain = (f"{a['error_median']:.3g}", name_of(a), a["grid"])
-        jumped = (f"{b['error_median']:.3g}", name_of(b), b["grid"], f"{b['level']:g}")
+        plain = (f"{a[by]:.3g}", name_of(a), a["grid"])
+        jumped = (f"{b[by]:.3g}", name_of(b), b["grid"], f"{b['level']:g}")
         lines.append((pair["calls"], *plain, *jumped, f"{pair['ratio']:.2f}"))
     return lines

@@ -1,4 +1,7 @@
-"""A safetensors file with facts about it: written whole or not at all, checked when it is read."""
+"""A safetensors file with facts about it: written whole or not at all, checked when it is read.
+
+Equal tensors and facts make equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         header = {"format": "pt", FACTS: text, HASH: _digest(kept, text)}
-        part.write_bytes(save(kept, metadata=header))
+        part.write_bytes(_ordered(save(kept, metadata=header)))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -50,6 +53,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, ValueError, SafetensorError) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read ({why}); a whole file is allowed") from None
+
+
+def _ordered(file: bytes) -> bytes:
+    """The same file with its header's keys in order, which the library leaves to chance."""
+    n = 8 + int.from_bytes(file[:8], "little")
+    text = json.dumps(json.loads(file[8:n]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[n:]
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

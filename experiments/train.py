@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shlex
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -15,10 +13,10 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.warnings import PossibleUserWarning  # pyright: ignore
 
 from experiments.datamodules import Part, Pictures
 from experiments.folder import Folder
+from experiments.lightning import Interrupt, quiet
 from experiments.loading import load_trained, with_label
 from experiments.module import ScoreModule
 from experiments.terminal import Tick
@@ -102,7 +100,7 @@ def train(
     if learning.step == training.steps:
         folder.keep(learning, rows, done=True)
     else:
-        with _quiet(), _threads(threads):
+        with _threads(threads):
             _fit(learning, data, keeper)
     return Outcome(folder.place, rows, finished=learning.step == training.steps)
 
@@ -154,7 +152,6 @@ class Keeper(pl.Callback):
         self.folder, self.validation, self.rows = folder, validation, rows
         self.minutes, self.snapshots, self.progress = minutes, snapshots, progress
         self.began = time.monotonic()
-        self.interrupted = False
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         """After every step."""
@@ -168,10 +165,6 @@ class Keeper(pl.Callback):
         if self.progress is not None:
             last = f"loss {self.rows[-1]['loss']:.4f}" if self.rows else "begun"
             self.progress(step * recipe.batch, recipe.steps * recipe.batch, last)
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Lightning turns Ctrl-C into an exit."""
-        self.interrupted = isinstance(exception, KeyboardInterrupt)
 
     def _row(self, learning: ScoreModule, done: bool) -> None:
         recipe = learning.recipe
@@ -240,41 +233,23 @@ def _begin(folder: Folder, training: Training, data: Pictures, command: str | No
 
 
 def _fit(learning: ScoreModule, data: Pictures, keeper: Keeper) -> None:
-    trainer = pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
-        max_epochs=1,
-        gradient_clip_val=learning.recipe.clip,
-        limit_val_batches=0,
-        callbacks=[keeper],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    try:
+    interrupt = Interrupt()
+    with quiet(interrupt):
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+            max_epochs=1,
+            gradient_clip_val=learning.recipe.clip,
+            limit_val_batches=0,
+            callbacks=[keeper, interrupt],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
         trainer.fit(learning, datamodule=data)
-    except SystemExit:
-        if keeper.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice is not for those who call us."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
-            warnings.filterwarnings("ignore", category=PossibleUserWarning)
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -117,24 +117,51 @@ def prepared(study: Study, law: Law) -> Problem:
     )
 
 
+class Range(Protocol):
+    """The two noise levels between which a study's plans run."""
+
+    @property
+    def rho_start(self) -> float:
+        """σ/α of the first."""
+        ...
+
+    @property
+    def rho_end(self) -> float:
+        """σ/α of the last."""
+        ...
+
+
+class Knows(Protocol):
+    """A problem's statistics, for the forms and jumps that need them."""
+
+    @property
+    def statistics(self) -> Any:
+        """In the coordinates of the runs."""
+        ...
+
+
 def tasks(study: Study) -> list[Task]:
-    """What people run of the registry, or of the study's methods, on every grid.
+    """`runs` of the study's methods on every grid, without and with each of its teleports."""
+    ways = [(grid, level) for grid in study.grids for level in (None, *study.levels)]
+    return [Task(*row, *way) for row in runs(study.methods) for way in ways]
+
+
+def runs(methods: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """What people run of these methods, or of the whole registry: names and options.
 
     Every method with its defaults and as published; fixed steps of a given number and no noise, so
-    that errors against the flow can be compared; of equal runs the first.  Then the same with a
-    teleport to each of the study's levels.
+    that errors against the flow can be compared; of equal runs the first.
     """
-    chosen = set(study.methods)
+    chosen = set(methods)
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for e, v in rows():
         run = v is e.variants[0] or (v.published and any(k in v.options for k in AS_PUBLISHED))
         if run and (not chosen or e.name in chosen) and e.quiet is None and e.controller is None:
             found.setdefault(fingerprint(e, v.options), (e.name, dict(v.options)))
-    ways = [(grid, level) for grid in study.grids for level in (None, *study.levels)]
-    return [Task(*row, *way) for row in found.values() for way in ways]
+    return list(found.values())
 
 
-def planned(study: Study, problem: Problem, task: Task, steps: int) -> Plan:
+def planned(study: Range, problem: Knows, task: Task, steps: int) -> Plan:
     """The task's plan between the study's two noise levels."""
     e = entry(task.method)
     fitted = task.level is not None or isinstance(e.form(task.options), Fitted)
@@ -168,7 +195,7 @@ def cost(p: Plan) -> tuple[int, int]:
     return p.nfe, derivatives
 
 
-def steps_within(study: Study, problem: Problem, task: Task, nfe: int) -> int:
+def steps_within(study: Range, problem: Knows, task: Task, nfe: int) -> int:
     """The most steps that take ``nfe`` model calls or fewer; 0 if one step takes more."""
     steps = nfe
     while steps > 0:
@@ -226,15 +253,23 @@ def _row(study: Study, problem: Problem, task: Task, steps: int, p: Plan) -> dic
 
 
 def run(
-    study: Study, root: str | Path, *, workers: int = 2, progress: Progress | None = None
+    study: Study,
+    root: str | Path,
+    *,
+    workers: int = 2,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Problem, list[dict[str, Any]]]:
-    """All rows in the order of the tasks; rows stored by an earlier run are not computed again."""
+    """All rows in the order of the tasks; rows stored by an earlier run are not computed again.
+
+    On processes of this machine, or on the workers of a Dask scheduler.
+    """
     problem = build(study)
     stored = open_run(root, f"work-{study.name}", study.to_json(), SOURCES)
     wanted = tasks(study)
     done = {_key(row) for row in stored.rows()}
     missing = [task for task in wanted if task.key not in done]
-    found = unordered(_measure, (study, problem), missing, workers)
+    found = unordered(_measure, (study, problem), missing, workers, scheduler=scheduler)
     for i, (task, fresh) in enumerate(found, 1):
         stored.add(fresh)
         if progress:

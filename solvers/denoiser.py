@@ -37,8 +37,7 @@ class TorchField(Field):
 
     def lift(self, q: Exact) -> Scalar:
         """The nearest number of the state's dtype."""
-        value = float(Fraction(q))
-        return Scalar(self, torch.tensor(value, dtype=self.like.dtype, device=self.like.device))
+        return Scalar(self, self.like.new_full((), float(Fraction(q))))
 
     def vanishes(self, raw: Any) -> bool:
         """Never left out: a zero may have a tangent."""
@@ -192,7 +191,10 @@ class Network(Denoiser):
         """The network's output, converted by the schedule's α and σ."""
         parameters = getattr(self.net, "parameters", tuple)
         dtype = next((p.dtype for p in parameters()), x.dtype)
-        times = torch.as_tensor(self.label(t), dtype=dtype, device=x.device).expand(x.shape[0])
+        label = self.label(t)
+        if not isinstance(label, Tensor):  # a fill waits for no device, a copy does
+            label = torch.full((), label, dtype=dtype, device=x.device)
+        times = label.to(x.device, dtype).expand(x.shape[0])
         out = self.net(x.to(dtype), times)
         if not isinstance(out, Tensor) or out.shape != x.shape:
             got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__

@@ -24,6 +24,17 @@ from solvers.teleport import Teleport, leading
 from solvers.trajectory import Eval, Trajectory
 from solvers.transfer import call
 
+SEEDS = 2**32
+"""So many seeds are told apart: torch's generator on the CPU takes 32 bits of one."""
+
+
+class NotFinite(ValueError):
+    """A model gave NaN or infinity: for which sample first, and in which step."""
+
+    def __init__(self, message: str, *, sample: int, step: int) -> None:
+        super().__init__(message)
+        self.sample, self.step = sample, step
+
 
 @torch.no_grad()
 def sample(
@@ -77,8 +88,8 @@ def normals(seeds: Sequence[int], like: Tensor) -> Callable[[], Tensor]:
     if len(seeds) != len(like):
         raise ValueError(f"seeds: got {len(seeds)}; one a sample, {len(like)}, are allowed")
     for b, seed in enumerate(seeds):
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seeds[{b}]: got {seed}; integers from 0 to 2**63 - 1 are allowed")
+        if not 0 <= seed < SEEDS:
+            raise ValueError(f"seeds[{b}]: got {seed}; integers from 0 to {SEEDS - 1} are allowed")
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def draw() -> Tensor:
@@ -206,10 +217,12 @@ class _Watched:
                     f"x: got {unfit[0]} in sample {sample} of {len(x)}; finite states are allowed"
                 )
             step = steps[evaluation]
-            raise ValueError(
+            raise NotFinite(
                 f"model: got a value that is not finite in step {step} (model call {evaluation}),"
                 f" sample {sample} of {len(self.first)} ({len(bad)} bad in all);"
-                " finite predictions are allowed"
+                " finite predictions are allowed",
+                sample=sample,
+                step=step,
             )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(

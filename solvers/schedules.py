@@ -292,6 +292,11 @@ class DDPMDiscrete(_VP):
         """(n+1)/steps, in (0, 1]."""
         return (t + 1) / self.steps
 
+    def beta(self, n: int, F: Field) -> Scalar:
+        """β_n, even from the first to the last."""
+        low, high = F.number(self.beta_start), F.number(self.beta_end)
+        return low + (high - low) * n / (self.steps - 1)
+
     def _piece(self, i: int, F: Field) -> tuple[Scalar, Scalar]:
         table = _log_alphas(self, F.base)
         return table[i], table[i + 1] - table[i]
@@ -318,11 +323,10 @@ class DDPMDiscrete(_VP):
 @lru_cache(maxsize=16)
 def _log_alphas(schedule: DDPMDiscrete, F: Field) -> tuple[Scalar, ...]:
     """½ Σ_{k<=n} log(1−β_k), n = 0..steps−1."""
-    low, high = F.number(schedule.beta_start), F.number(schedule.beta_end)
     total = F.lift(0)
     out: list[Scalar] = []
     for n in range(schedule.steps):
-        total = total + F.log1p(-(low + (high - low) * n / (schedule.steps - 1)))
+        total = total + F.log1p(-schedule.beta(n, F))
         out.append(total / 2)
     return tuple(out)
 

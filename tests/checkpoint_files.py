@@ -71,6 +71,54 @@ SDE_CASES: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "ncsn++ plain": ("vpsde", False, {**FIR, "fir": False, "skip_rescale": False}),
 }
 
+ADM_FLAGS = {
+    "image_size": 16,
+    "num_channels": 32,
+    "num_res_blocks": 1,
+    "channel_mult": "1,2",
+    "attention_resolutions": "8",
+}
+ADM_CASES: dict[str, dict[str, Any]] = {
+    "guided": {
+        **ADM_FLAGS,
+        "num_head_channels": 16,
+        "resblock_updown": True,
+        "learn_sigma": True,
+        "class_cond": True,
+        "use_new_attention_order": True,
+        "noise_schedule": "cosine",
+    },
+    "guided, heads first": {**ADM_FLAGS, "num_heads": 2, "num_heads_upsample": 4},
+    "improved": {
+        **ADM_FLAGS,
+        "use_scale_shift_norm": False,
+        "learn_sigma": True,
+        "diffusion_steps": 50,
+        "rescale_timesteps": True,
+    },
+}
+
+DDIM_CONFIG = {
+    "data": {"image_size": 16, "channels": 3, "rescaled": True},
+    "model": {
+        "type": "simple",
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": 32,
+        "ch_mult": [1, 2],
+        "num_res_blocks": 1,
+        "attn_resolutions": [8],
+        "resamp_with_conv": True,
+        "dropout": 0.1,
+    },
+    "diffusion": {
+        "beta_schedule": "linear",
+        "beta_start": 1e-4,
+        "beta_end": 0.02,
+        "num_diffusion_timesteps": 1000,
+    },
+}
+
 SIDE, LEVELS, TIMES = 16, (0.05, 0.5, 3.0, 40.0), (0.0, 7.0, 19.0)
 
 
@@ -123,6 +171,18 @@ def sde_query(case: str) -> tuple[Tensor, Tensor]:
     """Images and labels: noise levels where the network takes them, else whole times."""
     fourier = SDE_CASES[case][2].get("embedding_type") == "fourier"
     return images(3), torch.tensor([0.1, 1.5, 30.0] if fourier else TIMES)
+
+
+def adm_query(case: str) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images, times and classes 0, 7, 999 where the network has them."""
+    classes = torch.tensor([0, 7, 999]) if ADM_CASES[case].get("class_cond") else None
+    return images(3), torch.tensor(TIMES), classes
+
+
+def write_adm(file: Path, module: nn.Module) -> Path:
+    """A network of ours as guided-diffusion's .pt."""
+    torch.save(module.state_dict(), file)
+    return file
 
 
 class Persistent:

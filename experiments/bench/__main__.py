@@ -6,9 +6,9 @@ import argparse
 import json
 from dataclasses import asdict
 
-from experiments.bench import moments, scores
+from experiments.bench import moments, sampling, scores
 
-SUBJECTS = {"scores": scores.rows, "moments": moments.rows}
+SUBJECTS = {"scores": scores.rows, "moments": moments.rows, "sampling": sampling.rows}
 
 
 def main() -> None:

@@ -1,16 +1,41 @@
-"""diffusers' UNet2DModel, plain and in EDM's scaling."""
+"""diffusers' U-Nets: of images and classes, plain and in EDM's scaling; of latents and text."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from experiments.checkpoints.unet import one_of
+from experiments.checkpoints.layers import one_of
 from experiments.networks import EDMScaling
 
 SMOOTH = ("silu", "swish", "mish", "gelu")
+"""Activations with a derivative everywhere."""
+
+UNCONDITIONAL = (
+    "class_embed_type",
+    "addition_embed_type",
+    "encoder_hid_dim_type",
+    "time_cond_proj_dim",
+    "num_class_embeds",
+    "timestep_post_act",
+)
+"""Settings of UNet2DConditionModel that ask for more than text."""
+
+
+def _diffusers(name: str) -> Any:
+    """A class of diffusers.
+
+    Raises:
+        ValueError: diffusers is not installed.
+    """
+    try:
+        import diffusers.models.unets as unets
+    except ImportError:
+        raise ValueError(
+            "diffusers: not installed; pip install scoreproof[train] is allowed"
+        ) from None
+    return getattr(unets, name)
 
 
 class UNet2D(nn.Module):
@@ -24,20 +49,14 @@ class UNet2D(nn.Module):
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
-        try:
-            from diffusers.models.unets.unet_2d import UNet2DModel
-        except ImportError:
-            raise ValueError(
-                "diffusers: not installed; pip install scoreproof[train] is allowed"
-            ) from None
         one_of("act_fn", config.get("act_fn", "silu"), *SMOOTH)
-        self.model = UNet2DModel(**config)
+        self.model = _diffusers("UNet2DModel")(**config)
         self.channels = self.model.config["in_channels"]
         self.needs_class = self.model.class_embedding is not None
 
-    def one(self, label: int) -> Tensor:
-        """The class (1,)."""
-        return torch.tensor([label])
+    def of(self, classes: Tensor) -> Tensor:
+        """The classes."""
+        return classes
 
     def forward(self, x: Tensor, label: Tensor, classes: Tensor | None = None) -> Tensor:
         """The network's output at x."""
@@ -66,3 +85,26 @@ class ScaledUNet2D(UNet2D):
         s = sigma[:, None, None, None]
         F = super().forward(c.into(s) * x, c.noise(sigma), classes)
         return c.skip(s) * x + self.sign * c.out(s) * F
+
+
+class UNet2DCondition(nn.Module):
+    """(B, C, H, W), labels (B,) and text embeddings (B, L, width) to (B, C, H, W).
+
+    Raises:
+        ValueError: diffusers is not installed, a network that needs more than text, or an
+            activation that is not smooth.
+    """
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        one_of("act_fn", config.get("act_fn", "silu"), *SMOOTH)
+        for name in UNCONDITIONAL:
+            if config.get(name) is not None:
+                raise ValueError(f"{name}: got {config[name]!r}; null is allowed")
+        self.model = _diffusers("UNet2DConditionModel")(**config)
+        self.channels = self.model.config["in_channels"]
+
+    def forward(self, x: Tensor, label: Tensor, context: Tensor) -> Tensor:
+        """The network's output at x."""
+        out = self.model(x, label, context.to(x.dtype), return_dict=False)
+        return out[0][:, : self.channels]

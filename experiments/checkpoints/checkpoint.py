@@ -14,7 +14,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from experiments.checkpoints.backbone import ScaledUNet2D, UNet2D
+from experiments.checkpoints.adm import ADM
+from experiments.checkpoints.backbone import ScaledUNet2D, UNet2D, UNet2DCondition
+from experiments.checkpoints.conditioned import Conditioned, classes, texts
+from experiments.checkpoints.ddim import DDIM
+from experiments.checkpoints.galaxy import GalaxyScore
 from experiments.checkpoints.preconditioned import PRECONDITIONED
 from experiments.checkpoints.schedules import Label, recalled
 from experiments.checkpoints.score_sde import ScoreSDE
@@ -23,11 +27,18 @@ from solvers.denoiser import Denoiser, Network, Predicts
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     **PRECONDITIONED,
+    "GalaxyScore": GalaxyScore,
     "ScoreSDE": ScoreSDE,
+    "ADM": ADM,
+    "DDIM": DDIM,
     "UNet2DModel": UNet2D,
+    "UNet2DConditionModel": UNet2DCondition,
     "ScaledUNet2DModel": ScaledUNet2D,
 }
-"""Networks by name. A module maps (x, label or σ, classes or None) to the shape of x."""
+"""Networks by name. A module maps (x, label or σ, condition or None) to the shape of x."""
+
+SCALED = (*PRECONDITIONED, "GalaxyScore", "ScaledUNet2DModel")
+"""Those that are D(x, σ) themselves."""
 
 PREDICTS = ("denoised", "noise", "data", "v", "velocity", "score")
 
@@ -46,7 +57,8 @@ class Checkpoint:
 
     ``predicts`` is "denoised" where the module is D(x/α, σ/α), else what ``Network`` takes at
     ``label`` of the schedule's time. ``shape`` is (C, H, W) of an image, ``classes`` how many
-    there are (0: none), ``range`` where the data lie, ``levels`` the σ/α trained on where known.
+    there are (0: none), ``context`` the width of its text embeddings (0: none), ``range`` where
+    the data lie (None: they are latents), ``levels`` the σ/α trained on where known.
     """
 
     architecture: str
@@ -54,8 +66,9 @@ class Checkpoint:
     predicts: str
     schedule: dict[str, Any]
     shape: tuple[int, int, int]
-    range: tuple[float, float]
+    range: tuple[float, float] | None
     classes: int = 0
+    context: int = 0
     label: dict[str, Any] = field(default_factory=dict)
     levels: tuple[float, float | None] = (0.0, None)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +80,11 @@ class Checkpoint:
             )
         if self.predicts not in PREDICTS:
             raise ValueError(f"predicts: got {self.predicts!r}; {', '.join(PREDICTS)} are allowed")
+        if (self.predicts == "denoised") != (self.architecture in SCALED):
+            raise ValueError(
+                f'predicts: got {self.predicts!r} of {self.architecture}; "denoised" is allowed'
+                f" for {', '.join(SCALED)} alone"
+            )
         for name, value in self.arguments.items():
             _bounded(name, value)
 
@@ -109,40 +127,44 @@ class Checkpoint:
         module.load_state_dict(dict(state))
         return module.eval().requires_grad_(False)
 
-    def denoiser(self, module: nn.Module, *, label: int | None = None) -> Denoiser:
-        """Noise and data predictions of the module, of one class where asked.
+    def denoiser(
+        self,
+        module: nn.Module,
+        *,
+        label: int | Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Denoiser:
+        """Noise and data predictions of the module.
+
+        Args:
+            module: what ``build`` made, in any floating dtype and on any device.
+            label: a class for all samples, or int64 (B,), one a sample of the batches that the
+                denoiser is asked about. None: no class, which is the unconditional model where
+                the network has one (EDM's), and refused where it has not.
+            context: text embeddings (1, L, C) for all samples or (B, L, C), where C is
+                ``self.context``. Networks of text need them: the unconditional model of
+                guidance is the embedding of the empty text.
 
         Raises:
-            ValueError: a class that the network does not have, or none where it needs one.
+            ValueError: a class or text that the network does not take, or none where it needs one.
         """
-        if label is not None and not 0 <= label < self.classes:
-            allowed = (
-                f"0 to {self.classes - 1} is allowed" if self.classes else "it has no classes"
-            )
-            raise ValueError(f"label: got {label}; {allowed}")
         if label is not None:
-            module = OfClass(module, cast(Any, module).one(label))
+            asked = classes(label, self.classes)
+            condition = cast(Any, module).of(asked)
+        elif context is not None:
+            condition = texts(context, self.context)
+        elif self.context:
+            raise ValueError(f"context: got None; floats [B, L, {self.context}] are allowed")
         elif getattr(module, "needs_class", False):
             raise ValueError(f"label: got None; 0 to {self.classes - 1} is allowed")
+        else:
+            condition = None
+        net = Conditioned(module, self.shape, condition)
         if self.predicts == "denoised":
-            return Learned(module)
+            return Learned(net)
         s = recalled(self.schedule)
         map_time = Label(**self.label).of_schedule(s)
-        return Network(module, cast(Predicts, self.predicts), s, map_time)
-
-
-class OfClass(nn.Module):
-    """A network of classes at one of them."""
-
-    def __init__(self, module: nn.Module, classes: Tensor) -> None:
-        super().__init__()
-        self.module = module
-        like = next(module.parameters())
-        self.register_buffer("classes", classes.to(like.device), persistent=False)
-
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """The module's answer for the class."""
-        return self.module(x, level, self.classes)
+        return Network(net, cast(Predicts, self.predicts), s, map_time)
 
 
 def _bounded(name: str, value: Any) -> None:

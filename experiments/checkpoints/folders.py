@@ -1,6 +1,8 @@
 """diffusers' folders: a pipeline (unet/, scheduler/) or a model beside its scheduler's file.
 
-Only UNet2DModel is read. What its numbers mean is said by the scheduler's configuration:
+UNet2DModel and UNet2DConditionModel (text embeddings, as in Stable Diffusion) are read, from one
+file of weights or from an index and its shards. What their numbers mean is said by the scheduler's
+configuration:
 
     DDPM, DDIM, PNDM, ..       β at whole times; noise, data or v
     ScoreSdeVeScheduler        VE, the network sees σ(t) and gives the score
@@ -13,16 +15,16 @@ A published model file from before 2023 names its attention layers otherwise; th
 from __future__ import annotations
 
 import json
-import math
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from experiments.checkpoints import shards
 from experiments.checkpoints.checkpoint import Checkpoint
 from experiments.checkpoints.safe import weights
-from experiments.checkpoints.schedules import Label, tabulated, written
+from experiments.checkpoints.schedules import Label, cosine, tabulated, written
 from experiments.checkpoints.stored import read
 from solvers.schedules import EDM, VE, DDPMDiscrete, Flow, Schedule, check_parameters
 
@@ -41,29 +43,46 @@ KINDS = {"epsilon": "noise", "sample": "data", "v_prediction": "v"}
 FORMER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 NAME = "diffusion_pytorch_model"
+INDICES = (f"{NAME}.safetensors.index.json", "model.safetensors.index.json")
+
+MODELS = ("UNet2DModel", "UNet2DConditionModel")
+AUTOENCODERS = ("vae", "vqvae", "movq")
+"""Folders beside a network's whose presence says that it works on latents."""
 
 
-def folder(path: Path) -> tuple[Checkpoint, dict[str, Any], Path]:
-    """What a folder holds, and its file of weights.
+def folder(path: Path) -> tuple[Checkpoint, dict[str, Any], tuple[Path, ...]]:
+    """What a folder holds, and its files of weights.
 
     Raises:
         ValueError: a file is missing or damaged, another class, or a setting that is not known.
     """
     home = path / "unet" if (path / "model_index.json").exists() else path
     config = json_object(home / "config.json")
-    if config.get("_class_name") != "UNet2DModel":
+    if config.get("_class_name") not in MODELS:
         raise ValueError(
             f"architecture: got {config.get('_class_name')!r} in {str(home)!r};"
-            " UNet2DModel is allowed"
+            f" {', '.join(MODELS)} are allowed"
         )
+    state, files = _weights(home)
+    about = describe(config, _scheduler(path, home))
+    if any((home.parent / name).is_dir() for name in AUTOENCODERS):
+        about = replace(about, range=None)
+    return about, {f"model.{_renamed(k)}": v for k, v in state.items()}, files
+
+
+def _weights(home: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """The tensors of a model's folder: one file, or an index and its shards."""
+    index = next((f for n in INDICES if (f := home / n).exists()), None)
+    if index is not None and not (home / f"{NAME}.safetensors").exists():
+        state, parts = shards.weights(index, json_object(index))
+        return state, (index, *parts)
     file = next((f for e in ("safetensors", "bin") if (f := home / f"{NAME}.{e}").exists()), None)
     if file is None:
         raise ValueError(f"FILE: got {str(home)!r} without {NAME}.safetensors; it is needed")
     state = weights(file) if file.suffix == ".safetensors" else read(file)
     if type(state) is not dict or not all(type(k) is str for k in state):
         raise ValueError(f"FILE: got {str(file)!r}; tensors by name are allowed")
-    about = describe(config, _scheduler(path, home))
-    return about, {f"model.{_renamed(k)}": v for k, v in state.items()}, file
+    return state, (file,)
 
 
 def _scheduler(path: Path, home: Path) -> dict[str, Any]:
@@ -104,12 +123,14 @@ def describe(config: dict[str, Any], scheduler: dict[str, Any]) -> Checkpoint:
     """
     arguments = {k: v for k, v in config.items() if not k.startswith("_")}
     shape = _shape(arguments.get("in_channels", 3), arguments.get("sample_size"))
-    name, architecture, levels = scheduler.get("_class_name"), "UNet2DModel", (0.0, None)
+    name, architecture = scheduler.get("_class_name"), config.get("_class_name", "UNet2DModel")
+    text = architecture == "UNet2DConditionModel"
+    levels = (0.0, None)
     label = Label()
     if name == "ScoreSdeVeScheduler":
         ends = (scheduler.get(k, v) for k, v in (("sigma_min", 0.01), ("sigma_max", 1348.0)))
         s, predicts, label = check_parameters(VE(*ends)), "score", Label("sigma")
-    elif name == "EDMEulerScheduler":
+    elif name == "EDMEulerScheduler" and not text:
         s, predicts, architecture = EDM(), "denoised", "ScaledUNet2DModel"
         arguments |= {k: scheduler[k] for k in ("sigma_data", "prediction_type") if k in scheduler}
         arguments.setdefault("sigma_data", 0.5)
@@ -132,7 +153,8 @@ def describe(config: dict[str, Any], scheduler: dict[str, Any]) -> Checkpoint:
         schedule=written(s),
         shape=shape,
         range=(0.0, 1.0) if arguments.get("center_input_sample") else (-1.0, 1.0),
-        classes=arguments.get("num_class_embeds") or 0,
+        classes=0 if text else arguments.get("num_class_embeds") or 0,
+        context=_width(arguments.get("cross_attention_dim", 1280)) if text else 0,
         label={"of": label.of, "scale": label.scale, "offset": label.offset},
         levels=levels,
     )
@@ -145,6 +167,14 @@ def _shape(channels: Any, side: Any) -> tuple[int, int, int]:
             f"sample_size, in_channels: got {side!r}, {channels!r}; counts are allowed"
         )
     return channels, sides[0], sides[1]
+
+
+def _width(value: Any) -> int:
+    """Of text embeddings; one number for all blocks."""
+    widths = set(value) if isinstance(value, list | tuple) else {value}
+    if len(widths) != 1 or type(width := widths.pop()) is not int or width < 1:
+        raise ValueError(f"cross_attention_dim: got {value!r}; a count is allowed")
+    return width
 
 
 def discrete(scheduler: dict[str, Any]) -> Schedule:
@@ -167,8 +197,7 @@ def discrete(scheduler: dict[str, Any]) -> Schedule:
         roots = torch.linspace(low**0.5, high**0.5, steps, dtype=torch.float64)
         return tabulated(roots.square().tolist())
     if kind == "squaredcos_cap_v2":
-        top = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
-        return tabulated([min(1 - b / a, 0.999) for a, b in pairwise(top)])
+        return cosine(steps)
     raise ValueError(
         f"beta_schedule: got {kind!r}; linear, scaled_linear, squaredcos_cap_v2 are allowed"
     )

@@ -1,29 +1,25 @@
-"""Networks from what ``stored.read`` found: EDM's records and score_sde's dictionaries."""
+"""Networks from what ``stored.read`` found: records of EDM, weights of score_sde, ADM and DDIM."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from experiments.checkpoints.checkpoint import Checkpoint
+from experiments.checkpoints.configured import configured, count
 from experiments.checkpoints.pickles import Record
 from experiments.checkpoints.preconditioned import PRECONDITIONED
-from experiments.checkpoints.published import PUBLISHED
-from experiments.checkpoints.schedules import Label, written
-from solvers.schedules import EDM, VE, DDPMDiscrete, Schedule, SubVP, VPLinear
+from experiments.checkpoints.schedules import written
+from solvers.schedules import EDM
+
+FLAT = {"ADM": "input_blocks.0.0.weight", "DDIM": "temb.dense.0.weight"}
+"""Architectures whose files are weights by name, and one such name."""
 
 DEEPEST, MOST = 12, 20_000
 """Levels of modules and number of tensors that are looked at."""
-
-TRAINING_ONLY = frozenset(
-    "ema_rate dropout init_scale attention_type conv_size beta_min beta_max sigma_begin".split()
-)
-"""Settings of score_sde's ``model`` that do not change the network."""
 
 
 def edm(record: Record) -> tuple[Checkpoint, dict[str, Any]]:
@@ -39,7 +35,7 @@ def edm(record: Record) -> tuple[Checkpoint, dict[str, Any]]:
     given, plain = (record.state.get(k) for k in ("_init_kwargs", "_init_args"))
     if type(given) is not dict or plain != () or not all(type(k) is str for k in given):
         raise ValueError("arguments: got none by name; an EDM network keeps its own")
-    side, channels = (_count(given, k) for k in ("img_resolution", "img_channels"))
+    side, channels = (count(given, k) for k in ("img_resolution", "img_channels"))
     low, high = (record.state.get(k) for k in ("sigma_min", "sigma_max"))
     top = float(high) if isinstance(high, int | float) and math.isfinite(high) else None
     return Checkpoint(
@@ -49,16 +45,9 @@ def edm(record: Record) -> tuple[Checkpoint, dict[str, Any]]:
         schedule=written(EDM()),
         shape=(channels, side, side),
         range=(-1.0, 1.0),
-        classes=_count(given, "label_dim", 0),
+        classes=count(given, "label_dim", 0),
         levels=(float(low) if isinstance(low, int | float) else 0.0, top),
     ), dict(_tensors(record, ""))
-
-
-def _count(values: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    value = values.get(name, default)
-    if type(value) is not int or not 0 <= value <= 1_000_000:
-        raise ValueError(f"{name}: got {ascii(value)[:40]}; a count is allowed")
-    return value
 
 
 def _tensors(record: Any, prefix: str, depth: int = 0, seen: list[int] | None = None) -> Iterator:
@@ -86,7 +75,7 @@ def score_sde(found: Any, config: str | Mapping[str, Any] | None) -> tuple[Check
     Raises:
         ValueError: no or an unknown configuration, or weights that do not fit it.
     """
-    about = configured(config)
+    about = configured(config, "ScoreSDE")
     model, ema = (found.get(k) for k in ("model", "ema"))
     shadow = ema.get("shadow_params") if type(ema) is dict else None
     if type(model) is not dict or type(shadow) is not list:
@@ -102,61 +91,13 @@ def score_sde(found: Any, config: str | Mapping[str, Any] | None) -> tuple[Check
     return about, state | dict(zip(names, shadow, strict=True))
 
 
-def configured(config: str | Mapping[str, Any] | None) -> Checkpoint:
-    """The network of a published name, a JSON file or a configuration's values."""
-    if isinstance(config, str) and config in PUBLISHED:
-        tree: Any = PUBLISHED[config]
-    elif isinstance(config, str) and config.endswith(".json"):
-        try:
-            tree = json.loads(Path(config).read_text())
-        except (OSError, ValueError):
-            raise ValueError(f"config: got {config!r}; a JSON file is allowed") from None
-    else:
-        tree = config
-    whole = tree if isinstance(tree, Mapping) else {}
-    data, model, training = (whole.get(k) for k in ("data", "model", "training"))
-    if not (
-        isinstance(data, Mapping) and isinstance(model, Mapping) and isinstance(training, Mapping)
-    ):
-        got = repr(config) if isinstance(config, str) else type(config).__name__
-        raise ValueError(
-            f"config: got {got}; a .pth does not say its network: one of {', '.join(PUBLISHED)},"
-            " or a JSON file with its data, model and training, is allowed"
-        )
-    side, channels = _count(data, "image_size"), _count(data, "num_channels")
-    arguments = {k: v for k, v in model.items() if k not in TRAINING_ONLY}
-    arguments |= {k: data.get(k) for k in ("image_size", "num_channels", "centered")}
-    s, predicts, label = _process(training, model)
-    return Checkpoint(
-        architecture="ScoreSDE",
-        arguments=arguments,
-        predicts=predicts,
-        schedule=written(s),
-        shape=(channels, side, side),
-        range=(-1.0, 1.0) if data.get("centered") else (0.0, 1.0),
-        label={"of": label.of, "scale": label.scale, "offset": label.offset},
-    )
-
-
-def _process(training: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[Schedule, str, Label]:
-    """Schedule, prediction and label of the three processes, in discrete or continuous time."""
-    sde, continuous = training.get("sde"), training.get("continuous")
-    low, high = (float(model.get(k, v)) for k, v in (("beta_min", 0.1), ("beta_max", 20.0)))
-    count = _count(model, "num_scales", 1000)
-    if type(continuous) is not bool:
-        raise ValueError(f"training.continuous: got {continuous!r}; true or false is allowed")
-    if sde == "vesde":
-        ends = (float(model.get(k, v)) for k, v in (("sigma_min", 0.01), ("sigma_max", 50.0)))
-        # In discrete time the labels count down from the noisiest level.
-        label = Label("sigma") if continuous else Label(scale=1.0 - count, offset=count - 1.0)
-        return VE(*ends), "score", label
-    if sde == "subvpsde":
-        return SubVP(low, high), "noise", Label(scale=999.0)
-    if sde == "vpsde" and continuous:
-        return VPLinear(low, high), "noise", Label(scale=999.0)
-    if sde == "vpsde":
-        return DDPMDiscrete(low / count, high / count, count), "noise", Label()
-    raise ValueError(f"training.sde: got {sde!r}; vpsde, subvpsde, vesde are allowed")
+def named(found: Any) -> dict[str, Any]:
+    """What a file holds by name; of a DDIM training's list, its moving average."""
+    ddim = type(found) is list and len(found) == 5
+    held = found[4] if ddim else found
+    if type(held) is not dict:
+        return {}
+    return {k.removeprefix("module.") if type(k) is str else k: v for k, v in held.items()}
 
 
 def network(found: Any, config: str | Mapping[str, Any] | None) -> tuple[Checkpoint, dict]:
@@ -165,7 +106,7 @@ def network(found: Any, config: str | Mapping[str, Any] | None) -> tuple[Checkpo
     Raises:
         ValueError: none that is known, or a configuration for a file that has its own.
     """
-    held = found if type(found) is dict else {}
+    held = named(found)
     record = next((held[k] for k in ("ema", "net") if type(held.get(k)) is Record), found)
     if type(record) is Record and config is not None:
         raise ValueError(
@@ -175,9 +116,12 @@ def network(found: Any, config: str | Mapping[str, Any] | None) -> tuple[Checkpo
         return edm(record)
     if "model" in held and "ema" in held:
         return score_sde(held, config)
+    for architecture, name in FLAT.items():
+        if name in held:
+            return configured(config, architecture), held
     raise ValueError(
-        f"FILE: got {ascii(sorted(map(str, held)))[:80]}; EDM's ema or net, or score_sde's model"
-        " and ema, are allowed"
+        f"FILE: got {ascii(sorted(map(str, held)))[:80]}; EDM's ema or net, score_sde's model and"
+        f" ema, or weights by name with {' or '.join(FLAT.values())}, are allowed"
     )
 
 

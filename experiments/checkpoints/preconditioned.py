@@ -18,8 +18,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from experiments.checkpoints.unet import DhariwalUNet, SongUNet, one_of
+from experiments.checkpoints.layers import one_of
+from experiments.checkpoints.unet import DhariwalUNet, SongUNet
 from experiments.networks import EDMScaling
 
 BACKBONES: dict[str, type[nn.Module]] = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
@@ -55,11 +57,9 @@ class Denoising(nn.Module, ABC):
             **model,
         )
 
-    def one(self, label: int) -> Tensor:
-        """The class vector (1, label_dim) of a class."""
-        vector = torch.zeros(1, self.label_dim)
-        vector[0, label] = 1
-        return vector
+    def of(self, classes: Tensor) -> Tensor:
+        """The class vectors (B, label_dim) of classes (B,)."""
+        return one_hot(classes, self.label_dim).float()
 
     @abstractmethod
     def levels(self, sigma: Tensor) -> Levels:

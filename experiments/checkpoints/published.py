@@ -84,7 +84,7 @@ def _tall(side: int, model: dict[str, Any], top: float) -> Settings:
 
 WIDE = {**SHAPES["ddpm"], "ch_mult": [1, 1, 2, 2, 4, 4]}
 
-PUBLISHED: dict[str, Settings] = {
+SCORE_SDE: dict[str, Settings] = {
     **{name: _cifar10(name) for name in CIFAR10},
     **{
         f"vp/ddpm/{data}": _settings("vpsde", False, 256, **WIDE)

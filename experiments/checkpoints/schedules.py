@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from itertools import accumulate
+from itertools import pairwise
 from typing import Any
 
 from solvers.field import Field, Scalar
-from solvers.float64 import FLOAT64
 from solvers.schedules import DDPMDiscrete, Schedule, schedule
 
 
@@ -22,24 +19,9 @@ class Tabulated(DDPMDiscrete):
     name = "ddpm_tabulated"
     betas: tuple[float, ...] = ()
 
-    def _piece(self, i: int, F: Field) -> tuple[Scalar, Scalar]:
-        table = _table(self, F.base)
-        return table[i], table[i + 1] - table[i]
-
-    def t_of_lam(self, lam: Scalar, F: Field) -> Scalar:
-        """The inverse of the piecewise linear log α."""
-        log_alpha = self.log_alpha_of_lam(lam, F)
-        growing = [-float(a) for a in _table(self, FLOAT64)]
-        i = min(max(bisect_right(growing, -float(log_alpha)) - 1, 0), self.steps - 2)
-        value, slope = self._piece(i, F)
-        return i + (log_alpha - value) / slope
-
-
-@lru_cache(maxsize=16)
-def _table(s: Tabulated, F: Field) -> tuple[Scalar, ...]:
-    """½ Σ_{k<=n} log(1−β_k), n = 0..steps−1."""
-    logs = (F.log1p(-F.number(beta)) / 2 for beta in s.betas)
-    return tuple(accumulate(logs))
+    def beta(self, n: int, F: Field) -> Scalar:
+        """The entry of the list."""
+        return F.number(self.betas[n])
 
 
 def tabulated(betas: Any) -> Schedule:
@@ -55,6 +37,15 @@ def tabulated(betas: Any) -> Schedule:
             f"betas: got {str(betas)[:60]}; 2 to 100000 numbers between 0 and 1 are allowed"
         )
     return Tabulated(steps=len(table), betas=table)
+
+
+def cosine(steps: int) -> Schedule:
+    """β_n = min(1 − f(n+1)/f(n), 0.999), f(n) = cos²(π/2 (n/steps + 0.008)/1.008).
+
+    Source: Nichol and Dhariwal 2021 (arXiv:2102.09672).
+    """
+    top = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
+    return tabulated([min(1 - b / a, 0.999) for a, b in pairwise(top)])
 
 
 def written(s: Schedule) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.checkpoints.pickles import PLAIN, Global, Machine
+from experiments.checkpoints.names import PLAIN
+from experiments.checkpoints.pickles import Global, Machine
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """What the older format begins with."""

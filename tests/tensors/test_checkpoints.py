@@ -1,14 +1,13 @@
 """Networks of others, rebuilt from their files, give the numbers that the authors' code gives.
 
-The stored numbers were computed by NVlabs/edm and yang-song/score_sde_pytorch with the weights of
+The stored numbers were computed by NVlabs/edm, yang-song/score_sde_pytorch, ermongroup/ddim,
+openai/guided-diffusion and openai/improved-diffusion with the weights of
 ``checkpoint_files.filled`` (16 pixels, 3 channels, seed 0, images of seed 1, float32).
 """
 
 from __future__ import annotations
 
 import json
-import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.checkpoints import convert, load
-from experiments.checkpoints.folders import describe
-from experiments.checkpoints.pickled import configured, network
+from experiments.checkpoints import Checkpoint, convert, load, network
+from experiments.checkpoints.configured import PUBLISHED, configured
+from experiments.checkpoints.pickled import network as of_values
 from experiments.checkpoints.preconditioned import PRECONDITIONED
-from experiments.checkpoints.published import PUBLISHED
 from experiments.checkpoints.schedules import recalled
 from experiments.checkpoints.score_sde import ScoreSDE
 from solvers.float64 import FLOAT64
@@ -126,6 +124,31 @@ AUTHORS = {
         -0.00026448957,
         -0.0012954107,
     ],
+    "DDIM": [1.0457504, 0.99560709, 1.00844, -0.0055389888, -0.0044660977, 0.0035704591],
+    "guided": [
+        0.15887515,
+        0.16062988,
+        0.15891818,
+        6.726837e-05,
+        -0.0020608511,
+        -0.00067124345,
+    ],
+    "guided, heads first": [
+        0.10903034,
+        0.1099112,
+        0.11432982,
+        -0.0014935542,
+        -0.0021487739,
+        -0.00019737164,
+    ],
+    "improved": [
+        0.21669976,
+        0.21674658,
+        0.21922659,
+        -0.00064545431,
+        -0.00050210948,
+        -0.00040886666,
+    ],
     "ncsn++ plain": [
         0.20263567,
         0.19245109,
@@ -212,7 +235,8 @@ def test_a_wrong_weight_is_seen() -> None:
 def test_a_converted_folder_gives_the_same_bits(tmp_path: Path, case: str) -> None:
     module, kwargs = edm(case)
     file = files.write_edm(tmp_path / "n.pkl", module, kwargs)
-    said = convert(file, tmp_path / "out")
+    said, parameters = convert(file, tmp_path / "out")
+    assert parameters == sum(p.numel() for p in module.parameters())
     got, _, info = load(tmp_path / "out")
     assert info == said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -260,148 +284,164 @@ def test_a_class_is_asked_for(tmp_path: Path) -> None:
         load(file, predicts="v")
 
 
+SIZES = {
+    "adm/64x64_diffusion": 295_904_454,
+    "adm/128x128_diffusion": 421_529_606,
+    "adm/256x256_diffusion": 553_838_086,
+    "adm/512x512_diffusion": 558_997_638,
+    "adm/lsun_bedroom": 552_814_086,
+    "iddpm/cifar10_uncond_50M_500K": 52_546_438,
+    "iddpm/imagenet64_uncond_100M_1500K": 121_063_942,
+    "iddpm/imagenet64_cond_270M_250K": 273_049_350,
+    "iddpm/lsun_uncond_100M_1200K_bs128": 113_676_678,
+    "ddim/cifar10": 35_746_307,
+    "ddim/celeba": 78_700_803,
+    "ddim/bedroom": 113_673_219,
+}
+"""Parameters of the authors' code with the printed flags."""
+
+
 def test_every_published_setting_is_a_network() -> None:
+    """As large as the authors' where that was counted, and of at least 30 million parameters."""
+    seen: dict[str, int] = {}
     for name in PUBLISHED:
-        assert sum(p.numel() for p in configured(name).shapes().parameters()) > 3e7, name
-
-
-# --- diffusers -----------------------------------------------------------------------------------
-
-UNET = {
-    "sample_size": 16,
-    "in_channels": 3,
-    "out_channels": 3,
-    "block_out_channels": [32, 32],
-    "layers_per_block": 1,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-}
-VE_UNET = {
-    **UNET,
-    "time_embedding_type": "fourier",
-    "center_input_sample": True,
-    "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D"],
-    "up_block_types": ["AttnSkipUpBlock2D", "SkipUpBlock2D"],
-}
-FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
-SCHEDULERS: dict[str, tuple[dict[str, Any], str]] = {
-    "DDPM": ({"_class_name": "DDPMScheduler", "prediction_type": "epsilon"}, "noise"),
-    "DDIM": (
-        {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}
-        | {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
-        "v",
-    ),
-    "PNDM": (
-        {"_class_name": "PNDMScheduler", "prediction_type": "epsilon"}
-        | {"beta_schedule": "squaredcos_cap_v2"},
-        "noise",
-    ),
-    "UniPC": (
-        {"_class_name": "UniPCMultistepScheduler", "prediction_type": "sample"}
-        | {"trained_betas": [0.01, 0.02, 0.05]},
-        "data",
-    ),
-    "VE": ({"_class_name": "ScoreSdeVeScheduler", "sigma_max": 348.0}, "score"),
-    "EDM": ({"_class_name": "EDMEulerScheduler", "sigma_data": 0.5}, "denoised"),
-    "flow": (FLOW, "velocity"),
-}
-
-
-def write_diffusers(folder: Path, scheduler: dict[str, Any], *, pipeline: bool) -> Any:
-    """A folder of diffusers and the network in it."""
-    unet2d = pytest.importorskip("diffusers.models.unets.unet_2d")
-    config = VE_UNET if scheduler["_class_name"] == "ScoreSdeVeScheduler" else UNET
-    torch.manual_seed(0)
-    unet = unet2d.UNet2DModel(**config).eval()
-    home = folder / "unet" if pipeline else folder
-    unet.save_pretrained(home)
-    place = folder / "scheduler" if pipeline else folder
-    place.mkdir(exist_ok=True)
-    (place / "scheduler_config.json").write_text(json.dumps(scheduler))
-    if pipeline:
-        (folder / "model_index.json").write_text("{}")
-    return unet
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-@pytest.mark.parametrize("pipeline", [True, False])
-def test_diffusers_folders(tmp_path: Path, name: str, pipeline: bool) -> None:
-    scheduler, predicts = SCHEDULERS[name]
-    unet = write_diffusers(tmp_path, scheduler, pipeline=pipeline)
-    got, denoiser, info = load(tmp_path)
-    assert info.predicts == predicts
-    x = files.images(2)
-    t, alpha, sigma, label = {
-        "VE": (0.5, 1.0, math.sqrt(0.01 * 348), math.sqrt(0.01 * 348)),
-        "EDM": (0.7, 1.0, 0.7, math.log(0.7) / 4),
-        "flow": (0.25, 0.75, 0.25, 250.0),
-    }.get(name, (2.0, 0.8, 0.6, 2.0))
-    with torch.no_grad():
-        scaled = x / math.hypot(0.5, 0.7) if name == "EDM" else x
-        y = unet(scaled, torch.full((2,), label), return_dict=False)[0]
-        noise = {
-            "noise": lambda: y,
-            "data": lambda: (x - alpha * y) / sigma,
-            "v": lambda: sigma * x + alpha * y,
-            "score": lambda: -sigma * y,
-            "velocity": lambda: x + alpha * y,
-            "denoised": lambda: (x - (0.25 * x + 0.35 * math.sqrt(0.74) * y) / 0.74) / 0.7,
-        }[predicts]()
-    # The label passes through float32, and 1/√(σ²+s²) through rsqrt.
-    torch.testing.assert_close(
-        denoiser.at("noise", x, t, alpha, sigma), noise, rtol=1e-4, atol=1e-5
-    )
-    convert(tmp_path, tmp_path / "out")
-    label = torch.tensor(label) if name != "EDM" else torch.tensor(0.7)
-    assert torch.equal(load(tmp_path / "out").module(x, label), got(x, label))
-
-
-@pytest.mark.parametrize("name", ["DDPM", "DDIM", "PNDM", "UniPC"])
-def test_levels_are_those_of_diffusers(name: str) -> None:
-    schedulers = pytest.importorskip("diffusers.schedulers")
-    config = SCHEDULERS[name][0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = getattr(schedulers, config["_class_name"])(
-            **{k: v for k, v in config.items() if k != "_class_name"}
-        ).alphas_cumprod.double()
-    s = recalled(describe(dict(UNET), config).schedule)
-    at = sorted({0, 1, len(theirs) // 2, len(theirs) - 1})
-    ours = [float(s.alpha(FLOAT64.number(float(n)), FLOAT64).v) ** 2 for n in at]
-    # They multiply 10³ float32 numbers near one: 10³ · 2⁻²⁴ relative at most.
-    np.testing.assert_allclose(ours, theirs[at].numpy(), rtol=1e-4)
-
-
-REFUSED = [
-    ({"_class_name": "IPNDMScheduler"}, "^scheduler: got 'IPNDMScheduler'"),
-    ({"_class_name": "DDPMScheduler", "prediction_type": "x"}, "^prediction_type: got 'x'"),
-    ({"_class_name": "DDPMScheduler", "beta_schedule": "laplace"}, "^beta_schedule: got"),
-    ({"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True}, "^rescale_betas_zero_snr"),
-]
-
-
-@pytest.mark.parametrize(("scheduler", "message"), REFUSED)
-def test_unknown_settings_are_refused(scheduler: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        describe(dict(UNET), scheduler)
-
-
-def test_activations_with_kinks_are_refused() -> None:
-    pytest.importorskip("diffusers")
-    about = describe({**UNET, "act_fn": "relu"}, SCHEDULERS["DDPM"][0])
-    with pytest.raises(
-        ValueError, match="act_fn: got 'relu'; silu, swish, mish, gelu are allowed"
-    ):
-        about.make()
+        about = configured(name)
+        kind = json.dumps(about.arguments, sort_keys=True)
+        if kind not in seen:
+            seen[kind] = sum(p.numel() for p in about.shapes().parameters())
+        assert seen[kind] > 3e7, name
+        assert seen[kind] == SIZES.get(name, seen[kind]), name
 
 
 def test_a_pth_without_configuration_is_refused(tmp_path: Path) -> None:
     file = files.write_sde(tmp_path / "n.pth", sde("ddpm")[0])
     with pytest.raises(
-        ValueError, match=r"^config: got NoneType; a .pth does not say its network"
+        ValueError, match=r"^config: got NoneType; this file does not say its network"
     ):
         load(file)
     with pytest.raises(ValueError, match="^weights: got 134 moving averages; "):
         load(file, config="vp/ddpm/cifar10")
     with pytest.raises(ValueError, match="^FILE: got"):
-        network({"state": 1}, None)
+        of_values({"state": 1}, None)
+
+
+# --- ADM -----------------------------------------------------------------------------------------
+
+
+def adm(case: str) -> nn.Module:
+    module = configured(files.ADM_CASES[case]).make()
+    module.load_state_dict(files.filled(module.state_dict()))
+    return module
+
+
+@pytest.mark.parametrize("case", files.ADM_CASES)
+def test_adm_files_answer_as_the_authors(tmp_path: Path, case: str) -> None:
+    flags = files.ADM_CASES[case]
+    got, info = network(files.write_adm(tmp_path / "n.pt", adm(case)), config=flags)
+    x, label, classes = files.adm_query(case)
+    assert far(got(x, label, classes), case) < CLOSE
+    assert (info.predicts, info.shape, info.classes) == (
+        "noise",
+        (3, 16, 16),
+        1000 * (classes is not None),
+    )
+    # The denoiser asks at whole times, scaled to a thousand where the network was trained so.
+    denoiser = info.denoiser(got, label=classes)
+    scale = 1000 / flags.get("diffusion_steps", 1000) if flags.get("rescale_timesteps") else 1
+    want = got(x, torch.full((3,), 7.0 * scale), classes)
+    torch.testing.assert_close(denoiser.at("noise", x, 7.0, 0.9, 0.1), want)
+
+
+def test_an_order_of_heads_is_seen() -> None:
+    """The control: the same weights with the other order of attention are another network."""
+    flags = {**files.ADM_CASES["guided, heads first"], "use_new_attention_order": True}
+    module = configured(flags).make()
+    module.load_state_dict(files.filled(module.state_dict()))
+    assert far(module(*files.adm_query("guided, heads first")), "guided, heads first") > CLOSE
+
+
+# --- DDIM ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["n.ckpt", "n.pth"])
+def test_ddim_files_answer_as_the_authors(tmp_path: Path, name: str) -> None:
+    """Weights alone (.ckpt), and a training's list whose last entry is the moving average."""
+    module = configured(files.DDIM_CONFIG).make()
+    state = files.filled(module.state_dict())
+    parallel = {f"module.{k}": torch.zeros_like(v) for k, v in state.items()}
+    whole = [parallel, {"state": {}}, 3, 7, state]
+    torch.save(state if name == "n.ckpt" else whole, tmp_path / name)
+    got, info = network(tmp_path / name, config=files.DDIM_CONFIG)
+    x = files.images(3)
+    assert far(got(x, torch.tensor(files.TIMES)), "DDIM") < CLOSE
+    want = got(x, torch.full((3,), 7.0))
+    torch.testing.assert_close(info.denoiser(got).at("noise", x, 7.0, 0.9, 0.1), want)
+    with pytest.raises(ValueError, match="^config: got 'adm/lsun_cat'; this file does not say"):
+        network(tmp_path / name, config="adm/lsun_cat")
+
+
+# --- conditions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["EDM ADM", "guided"])
+def test_each_sample_has_its_own_class(case: str) -> None:
+    """A batch of classes is its samples one by one."""
+    if case == "guided":
+        module, about = adm(case), configured(files.ADM_CASES[case])
+        x, t = files.images(3), 5.0
+    else:
+        name, kwargs = files.EDM_CASES[case]
+        module, _ = edm(case)
+        given = {"img_resolution": files.SIDE, "img_channels": 3, **kwargs}
+        about = Checkpoint(name, given, "denoised", {"name": "edm"}, (3, 16, 16), (-1, 1), 4)
+        x, t = files.images(3), 0.7
+    labels = torch.tensor([2, 0, 3])
+    alpha = 1.0 if case != "guided" else 0.8
+    both = about.denoiser(module, label=labels).at("data", x, t, alpha, 0.7)
+    for i, label in enumerate(labels.tolist()):
+        one = about.denoiser(module, label=label).at("data", x[i : i + 1], t, alpha, 0.7)
+        torch.testing.assert_close(both[i : i + 1], one, rtol=1e-4, atol=1e-5)
+    shuffled = about.denoiser(module, label=labels.flip(0)).at("data", x, t, alpha, 0.7)
+    assert (shuffled - both).abs().amax((1, 2, 3)).tolist()[0] > 1e-3
+    with pytest.raises(ValueError, match="^condition: got 3 entries; 2, one a sample, are"):
+        about.denoiser(module, label=labels).at("data", x[:2], t, alpha, 0.7)
+    with pytest.raises(ValueError, match=r"^x: got \[3, 3, 16, 15\]; \[B, 3, 16, 16\] is"):
+        about.denoiser(module, label=labels).at("data", x[..., :15], t, alpha, 0.7)
+    for wrong in (
+        torch.tensor([0, about.classes]),
+        torch.tensor([0.0]),
+        torch.tensor([[0]]),
+        -1,
+        True,
+    ):
+        with pytest.raises(ValueError, match=r"^label: got .*; 0 to \d+ is allowed"):
+            about.denoiser(module, label=wrong)
+    with pytest.raises(ValueError, match="^context: got embeddings; the network takes none"):
+        about.denoiser(module, context=torch.zeros(1, 2, 3))
+
+
+# --- what contradicts a file ---------------------------------------------------------------------
+
+
+def test_a_prediction_or_a_shape_that_contradicts_the_file(tmp_path: Path) -> None:
+    module, kwargs = edm("EDM ADM")
+    file = files.write_edm(tmp_path / "n.pkl", module, kwargs)
+    with pytest.raises(ValueError, match=r"^shape: got \(1, 28, 28\); the file's \(3, 16, 16\)"):
+        network(file, shape=(1, 28, 28))
+    assert network(file, shape=(3, 16, 16), predicts="denoised")[1].classes == 4
+    convert(file, tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "config.json").read_text())
+    (tmp_path / "out" / "config.json").write_text(json.dumps({**about, "predicts": "noise"}))
+    with pytest.raises(ValueError, match="^predicts: got 'noise' of EDMPrecond; \"denoised\" is"):
+        network(tmp_path / "out")
+
+
+def test_a_configuration_of_another_architecture(tmp_path: Path) -> None:
+    file = files.write_adm(tmp_path / "n.pt", adm("improved"))
+    with pytest.raises(ValueError, match=r"^config: got 'vp/ddpm/cifar10'; this file does not"):
+        network(file, config="vp/ddpm/cifar10")
+    wide = {**files.ADM_CASES["improved"], "num_channels": 64}
+    with pytest.raises(ValueError, match=r"^weights\.\S+: got \[\d+.*\]; \[\d+.*\] is allowed"):
+        network(file, config=wide)
+    with pytest.raises(ValueError, match="^noise_schedule: got 'sqrt'; linear, cosine are"):
+        network(file, config={**wide, "noise_schedule": "sqrt"})

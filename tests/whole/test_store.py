@@ -155,3 +155,18 @@ def test_a_source_that_is_not_there_is_no_source(checkout: Path) -> None:
     assert sources("package") != sources("single.py")
     with pytest.raises(OSError, match="gone"):
         sources("gone.py")
+
+
+def test_a_row_is_appended_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What another process left of a row is no row, and does not spoil the next one."""
+    run = store.Run(tmp_path)
+    run.append({"n": 1})
+    run.append({"n": "line\nbreaks \u2028 inside"})
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"n": 3, "half')
+    assert len(run.rows()) == 2
+    with pytest.raises(ValueError, match="JSON"):
+        run.append({"n": math.nan})
+    run.append({"n": 4})
+    assert [row["n"] for row in run.rows()] == [1, "line\nbreaks \u2028 inside", 4]
+    assert (tmp_path / "rows.jsonl").read_bytes().count(b"\n") == 3

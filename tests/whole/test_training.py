@@ -26,6 +26,9 @@ from experiments.datamodules import Digits, Pictures
 from experiments.folder import CARD, CONFIG, GAUSSIAN, ROWS, STATE, WEIGHTS, Folder
 from experiments.module import ScoreModule, draws, weights
 from experiments.plots_training import comparison, curves
+from experiments.sampling.draw import draw, prepared
+from experiments.sampling.job import Job
+from experiments.sampling.source import opened
 from experiments.train import Outcome, load_trained, train, with_label
 from experiments.training import Training, network
 from solvers.grids import laid
@@ -262,6 +265,22 @@ def test_a_trained_network_is_a_model_for_every_solver(trained: Outcome) -> None
     torch.testing.assert_close(  # x/α at another α is the same question
         three.denoise(0.5 * x, 0.5, 0.5), given, rtol=1e-6, atol=1e-6
     )
+
+
+def test_samples_show_the_class_asked_for(trained: Outcome, data: Pictures) -> None:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    (x, y), (v, w) = (part[slice(None)] for part in (data.training, data.validation))
+    assert y is not None
+    assert w is not None
+    judge = KNeighborsClassifier().fit(x.flatten(1).numpy(), y.numpy())
+    assert judge.score(v.flatten(1).numpy(), w.numpy()) > 0.95
+    job = Job(checkpoint="", method="unipc_3", steps=16, grid="logsnr", last=199, labels="cycle")
+    p = prepared(job, opened(trained.folder))
+    seen = judge.predict(draw(p, range(200)).flatten(1).numpy())
+    asked = torch.arange(200) % 10
+    assert (seen == asked.numpy()).mean() >= 0.9
+    assert (seen == asked.roll(1).numpy()).mean() < 0.1  # control
 
 
 @pytest.mark.parametrize("label", [10, -1, 1.5, torch.tensor([[1]])])

@@ -1,0 +1,167 @@
+"""The report's section on the network that is shipped: every line is computed from stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments import page, plots
+from experiments.figures import both
+from experiments.network_study import summary
+from experiments.network_study.study import NetworkStudy
+from experiments.plots_network import against_calls, model_statistics, over_training
+from experiments.plots_scores import explained
+from experiments.scores import own_error_from
+from experiments.study import load
+from experiments.teleported import cells, heads
+
+SHOWN = 2
+"""Noise levels at which the history is drawn."""
+COMMAND = "`scoreproof run network --summary experiments/results/network.json`"
+
+
+def section(found: Mapping[str, Any] | None, study: NetworkStudy | None = None) -> str:
+    """The section's HTML, of `summary.read`; what to run where nothing is stored."""
+    if found is None:
+        return page.warning(f"Nothing is stored yet: {COMMAND}.")
+    study, rows = study or load("network", NetworkStudy), found["runs"]
+    said = _introduction(study, found)
+    if stale(found, study):
+        said += page.warning("Measured before the last edit of the sources: run it again.")
+    exact, *_ = found["baseline"]
+    floor = {"error_median": exact["error"], "frechet": exact["frechet"]}
+
+    def curves(across: int) -> Any:
+        return against_calls(rows, study.nfe, floor, across=across)
+
+    caption = (
+        "The best run of each family at so many calls, derivatives counted. Dotted: what the exact"
+        " flow has itself, the error of the reference and its own distance to data."
+    )
+    said += both(curves, "nf", "Error and distance against calls, by family", caption)
+    best = {by: summary.winners(rows, study.nfe, by) for by in summary.MEASURES}
+    for by, name in summary.MEASURES.items():
+        said += page.simple(heads(name), cells(best[by], by))
+    return said + _verdict(best) + _scores(found) + _history(study, found) + _model(study, found)
+
+
+def stale(found: Mapping[str, Any], study: NetworkStudy) -> bool:
+    """Whether study or sources have changed since the rows were found."""
+    return study.run_id(found["checkpoint"]) != found["run_id"]
+
+
+def _introduction(study: NetworkStudy, found: Mapping[str, Any]) -> str:
+    rows = found["runs"]
+    refused = sum(row["refused"] is not None for row in rows)
+    families = {row["family"] for row in rows if row["family"]}
+    exact, chance = found["baseline"][0], found["baseline"][-1]["training"]["frechet"]
+    grids = ", ".join(grid.name for grid in study.grids)
+    return page.prose(f"""
+        {len(rows)} runs of {len(families)} families on the network of this repository
+        ({COMMAND}): grids {grids}, {study.samples} start points a run, σ from
+        {study.rho_start:g} to {study.rho_end:g}; {refused} runs overflowed or had too few calls.
+        Of each run two things are measured: the error to the network's own converged flow
+        (whose own error is {exact["error"]:.1e}), and the Frechet distance to held-out images in
+        {study.dimensions} principal components. The exact flow itself has the distance
+        {exact["frechet"]:.3g}, as many training images
+        {chance["mean"]:.3g} ± {chance["deviation"]:.2g}. A teleport lands at
+        σ = {found["level"]:.3g}, where the network's flow is its data's Gaussian to
+        {study.tolerance:g} nat.
+    """)
+
+
+def _verdict(best: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Where a teleport wins, and whether both figures name the same winner."""
+    jumped = {
+        by: [pair["calls"] for pair in pairs if pair["ratio"] > 1] for by, pairs in best.items()
+    }
+    same = sum(
+        _name(a) == _name(b) for a, b in zip(best["error_median"], best["frechet"], strict=True)
+    )
+    said = [
+        f"- The smallest {name} is a teleported run's at {_listed(jumped[by])} of"
+        f" {_listed([pair['calls'] for pair in best[by]])} calls."
+        for by, name in summary.MEASURES.items()
+    ]
+    total = len(best["error_median"])
+    said.append(f"- Error and distance name the same run at {same} of {total} numbers of calls.")
+    return page.prose("\n".join(said))
+
+
+def _name(pair: Mapping[str, Any]) -> tuple[Any, ...]:
+    run = pair["with"] if pair["ratio"] > 1 else pair["without"]
+    return plots.name_of(run), run["grid"], run["level"]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _scores(found: Mapping[str, Any]) -> str:
+    rows = found["scores"]
+    own = own_error_from(rows)
+    from_there = "" if own is None else f" From σ = {own:g} on its own error is the larger one."
+    said = page.prose(f"""
+        How much of the network's score the laws that are known leave unexplained, beside what
+        the Gaussian leaves of the data's exact score.{from_there}
+    """)
+    caption = "The mean over noised training images; bands: 10% to 90% of them."
+    described = "Unexplained part of the network's score"
+    return said + _figure(explained(rows, across=1), "ne", described, caption)
+
+
+def _history(study: NetworkStudy, found: Mapping[str, Any]) -> str:
+    rows = found["history"]
+    if not rows:
+        return ""
+    sigmas = study.scores.history[:: -(-len(study.scores.history) // SHOWN)]
+    last = max(row["images"] for row in rows)
+    ends = [
+        f"- σ = {sigma:g}: {_closest(rows, sigma, min(row['images'] for row in rows))} first,"
+        f" {_closest(rows, sigma, last)} after {last} images."
+        for sigma in sigmas
+    ]
+    said = page.prose("The law that explains most of the network's score as it is trained.")
+    said += page.prose("\n".join(ends))
+    caption = "Averaged weights as they were kept during the training; lower: better explained."
+    described = "Unexplained part of the score over the training"
+    return said + _figure(over_training(rows, sigmas, across=1), "nh", described, caption)
+
+
+def _closest(rows: Sequence[Mapping[str, Any]], sigma: float, images: int) -> str:
+    here = [row for row in rows if (row["sigma"], row["images"]) == (sigma, images)]
+    least = min(here, key=lambda row: row["residual"])
+    return f"{least['candidate']} (leaves {least['residual']:.2g})"
+
+
+def _model(study: NetworkStudy, found: Mapping[str, Any]) -> str:
+    rows, method = found["statistics"], study.model.methods[0]
+    said = page.prose(f"""
+        DPM-Solver-v3's statistics of this network, from {study.model.samples} images a node by
+        moments and {study.model.jvp_samples} by directional derivatives, beside those of the
+        data's mean and variances alone, and what each does to {method}. The best median error:
+    """)
+    counts = sorted({row["budget"] for row in rows})
+    kinds = list(dict.fromkeys(row["statistics"] for row in rows))
+
+    def least(kind: str, budget: int) -> str:
+        errors = [
+            row["error_median"]
+            for row in rows
+            if (row["statistics"], row["budget"]) == (kind, budget)
+            and row["error_median"] is not None
+        ]
+        return f"{min(errors):.3g}" if errors else "–"
+
+    said += page.simple(("calls", *kinds), [(n, *(least(k, n) for k in kinds)) for n in counts])
+    caption = "First: solid by moments, dashed by derivatives. Second: at equal calls."
+    described = "Model statistics of the network and of moments"
+    drawn = model_statistics(found["differences"], rows, method, across=1)
+    return said + _figure(drawn, "nm", described, caption)
+
+
+def _figure(figure: Figure, name: str, described: str, caption: str) -> str:
+    """One that serves a desk and a phone."""
+    return page.figure(plots.inline(figure, name, described), caption, "plot half")

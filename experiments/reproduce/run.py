@@ -1,0 +1,255 @@
+"""Runs of a recipe's cells: paper, measured, difference.
+
+What a recipe needs is checked before anything is drawn. A cell whose statistics were not given, or
+whose setting is not published, stays empty and says why.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.reproduce.need import Given, Missing, adapted, caveats, given, wanted
+from experiments.reproduce.recipe import Cell, Recipe
+from experiments.reproduce.setting import job_of
+from experiments.sampling.job import Job
+from experiments.sampling.source import Source
+from experiments.terminal import Stage, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was given for a recipe; see ``command`` for each."""
+
+    checkpoint: str | None = None
+    stats: tuple[str, ...] = ()
+    images: int | None = None
+    batch: int = 64
+    out: str | None = None
+    nfe: tuple[int, ...] = ()
+    rows: tuple[str, ...] = ()
+    inception: str | None = None
+    data: str | None = None
+    extractor: str = "inception"
+    prompts: str | None = None
+    embeddings: str | None = None
+    classifier: str | None = None
+    converged: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One cell: the paper's number, ours, and what else was found or why there is none."""
+
+    shown: str
+    nfe: int
+    paper: float
+    sure: str
+    measured: float | None = None
+    why: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus paper."""
+        return None if self.measured is None else self.measured - self.paper
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a call answers."""
+
+    recipe: Recipe
+    lines: tuple[Line, ...]
+    metric: str
+    images: int | None
+    notes: tuple[str, ...]
+    needed: tuple[str, ...] = ()
+
+
+def reproduce(recipe: Recipe, asked: Asked, *, stage: Stage = silent) -> Report:
+    """The recipe with what is there.
+
+    Raises:
+        ValueError: something given does not fit the recipe.
+    """
+    cells = recipe.chosen(nfe=asked.nfe, rows=asked.rows)
+    notes = tuple(dict.fromkeys(n for n in (recipe.note, *(c.note for c in cells)) if n))
+    if asked.checkpoint is None:
+        empty = tuple(_line(c, why=c.blocked) for c in cells)
+        return Report(recipe, empty, recipe.metric, None, notes, tuple(wanted(recipe, cells)))
+    images = asked.images or recipe.images
+    held = given(recipe, asked.checkpoint, asked.stats)
+    said = [*notes, *caveats(recipe, held.source), *_few(recipe, images)]
+    kinds = {"FID": _pictures, "latent MSE": _latents, "images per second": _speed}
+    lines, metric, more = kinds[recipe.metric](recipe, cells, held, asked, images, stage)
+    return Report(recipe, tuple(lines), metric, images, (*said, *more))
+
+
+def _few(recipe: Recipe, images: int) -> list[str]:
+    if images >= recipe.images:
+        return []
+    bias = "; FID of fewer images is larger" if recipe.metric == "FID" else ""
+    return [f"{images} images, the paper has {recipe.images}{bias}"]
+
+
+def _line(cell: Cell, **found: Any) -> Line:
+    return Line(cell.shown, cell.nfe, cell.paper, cell.sure, **found)
+
+
+Found = tuple[list[Line], str, list[str]]
+One = Callable[[Cell, Source, dict[str, Any], str | None], tuple[float, dict[str, Any]]]
+"""A run of a cell with these options and statistics: its figure, and what else it found."""
+
+
+def _each(cells: tuple[Cell, ...], held: Given, one: One) -> list[Line]:
+    """Every cell's best run."""
+    lines = []
+    for cell in cells:
+        try:
+            if cell.blocked:
+                raise Missing(cell.blocked)
+            file, source = held.of(cell)
+        except Missing as error:
+            lines.append(_line(cell, why=str(error)))
+            continue
+        source = adapted(cell, source)
+        runs = [one(cell, source, options, file) for options in cell.variants()]
+        best, more = min(runs, key=lambda run: run[0])
+        lines.append(_line(cell, measured=best, more={"calls": cell.made, **more}))
+    return lines
+
+
+def _pictures(
+    recipe: Recipe,
+    cells: tuple[Cell, ...],
+    held: Given,
+    asked: Asked,
+    images: int,
+    stage: Stage,
+) -> Found:
+    from experiments.reproduce.measures import distance
+    from experiments.sampling.engine import sample_set
+
+    measure = distance(asked.extractor, recipe, data=asked.data, weights=asked.inception)
+    if recipe.network.classifier:
+        from experiments.reproduce.classifier import guided
+
+        scale = recipe.guidance or 0.0
+        held = held.through(guided(asked.classifier, scale, recipe.network))
+
+    def one(cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Any:
+        job = _job(recipe, cell, source, asked, options, images, file)
+        with _place(asked.out, cell, options) as place:
+            with stage(f"{cell.shown}, {cell.nfe} calls") as tick:
+                sample_set(job, place, source=source, devices=1, progress=tick)
+            return measure.of(place, images), {}
+
+    return _each(cells, held, one), measure.name, measure.notes(images)
+
+
+def _latents(
+    recipe: Recipe,
+    cells: tuple[Cell, ...],
+    held: Given,
+    asked: Asked,
+    images: int,
+    stage: Stage,
+) -> Found:
+    from experiments.reproduce.latent_mse import Bench, encoded, spoken, stored
+
+    if asked.embeddings is not None:
+        texts = stored(asked.embeddings)
+    elif asked.prompts is not None:
+        texts = encoded(asked.prompts, held.path)
+    else:
+        raise ValueError("--prompts: got none; --prompts or --embeddings is needed")
+    width = texts.prompt.shape[2]
+    if width != held.source.context:
+        raise ValueError(
+            f"--embeddings: got {width} numbers a token; {held.source.context}, as the network"
+            " takes, is allowed"
+        )
+    held = held.through(lambda source: spoken(source, texts))
+    with stage("reference") as tick:
+        bench = Bench.made(
+            recipe,
+            held.source,
+            texts,
+            images=images,
+            batch=asked.batch,
+            exact=min(asked.converged, images),
+            progress=tick,
+        )
+
+    def one(cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Any:
+        with stage(f"{cell.shown}, {cell.nfe} calls") as tick:
+            near, exact = bench.errors(cell, source, options, file, tick)
+        return near, {} if exact is None else {"to the converged flow": exact}
+
+    own = bench.of_reference()
+    notes = []
+    if own is not None:
+        apart, error = own
+        notes.append(
+            f"over the first {len(bench.seen)} images the paper's reference is {apart:.3g} from"
+            f" the converged flow, whose own error is {error:.3g}"
+        )
+    return _each(cells, held, one), recipe.metric, notes
+
+
+def _speed(
+    recipe: Recipe,
+    cells: tuple[Cell, ...],
+    held: Given,
+    asked: Asked,
+    images: int,
+    stage: Stage,
+) -> Found:
+    from experiments.reproduce.throughput import device_name, throughput
+
+    def one(cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Any:
+        job = _job(recipe, cell, source, asked, options, images, file)
+        with stage(cell.shown) as tick:
+            speed = throughput(job, source, progress=tick)
+        return speed.rate, speed.shares()
+
+    return _each(cells, held, one), recipe.metric, [f"on {device_name(held.source)}"]
+
+
+def _job(
+    recipe: Recipe,
+    cell: Cell,
+    source: Source,
+    asked: Asked,
+    options: dict[str, Any],
+    images: int,
+    file: str | None,
+) -> Job:
+    assert asked.checkpoint is not None
+    return job_of(
+        recipe,
+        cell,
+        source,
+        asked.checkpoint,
+        options,
+        images=images,
+        batch=min(asked.batch, images),
+        file=file,
+    )
+
+
+@contextmanager
+def _place(out: str | None, cell: Cell, options: dict[str, Any]) -> Iterator[Path]:
+    """Where the images of a run lie: kept below ``out``, else gone after they are measured."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="scoreproof-") as name:
+            yield Path(name) / "images"
+    else:
+        words = "".join(c if c.isalnum() else "-" for c in cell.shown)
+        changed = "".join(f"-{options[k]}" for k in sorted(set().union(*cell.best)))
+        yield Path(out) / f"{words}-{cell.nfe}{changed}"
