@@ -43,6 +43,7 @@ class Table:
 
 
 def strict() -> None:
-    """Warnings are errors from here on, but for those of the kernel itself."""
+    """Warnings are errors from here on, as in the tests, but for those of the kernel itself."""
     warnings.simplefilter("error")
     warnings.filterwarnings("default", module="ipykernel")
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)

@@ -199,4 +199,3 @@ def draw(choice: Choice, world: World) -> Drawn:
         float(np.sqrt(np.mean(miss**2))),
         world.modes(states[-1]) != world.modes(world.end),
     )
-

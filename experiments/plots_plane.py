@@ -65,7 +65,7 @@ class Live:
             figure.set_facecolor("white")
             self.canvas = FigureCanvasAgg(figure)
             behind(axes, world)
-            self.moving = over(axes)
+            self.moving = over(axes)[:-1]  # words take long, and stand beside the sliders
             for artist in self.moving:
                 artist.set_animated(True)
             self.canvas.draw()

@@ -25,6 +25,7 @@
 # %%
 from statistics import median
 
+import mpmath
 import numpy as np
 import torch
 
@@ -116,7 +117,7 @@ def density(sigma):
     return (w * np.exp(-(z**2) / 2) / spread).sum(1) * width
 
 
-middle = int((paths[-1] < (w * mu[::-1]).sum()).sum())
+middle = int((paths[-1] < mu.mean()).sum())
 picture = (sigmas, paths / scale[:, None], side, (density(sigmas[0]), density(sigmas[-1])), middle)
 Picture(plots_line.fan(*picture), "Exact paths on a line between the laws of noise and data")
 
@@ -127,11 +128,11 @@ Picture(plots_line.fan(*picture), "Exact paths on a line between the laws of noi
 v0, begin, end = 1.25, 3.0, 0.3
 oracle = Oracle(law.weights, [[m] for m in law.means], [[[v]] for v in law.variances], 50)
 digits = {
-    "transport, float64": float(transport(w, mu, s, v0, begin, end)),
+    "transport, float64": mpmath.mpf(float(transport(w, mu, s, v0, begin, end))),
     "theory.mixtures.flow": flow(law, v0, begin, end, 50),
     "gaussian_score.Oracle": oracle.flow(v0, begin, end),
 }
-Table(["code", "v at the end"], [[name, str(v)[:40]] for name, v in digits.items()])
+Table(["code", "v at the end"], [[k, mpmath.nstr(v, 40)] for k, v in digits.items()])
 
 # %% [markdown]
 # ## In more dimensions: an error that is known
@@ -171,10 +172,7 @@ NAMES, STEPS = ("ddim", "dpm_solver_pp_2m", "dpm_solver_3m", "unip_4"), (5, 10, 
 runs = {name: [draw(Choice(name, steps=n), ring) for n in STEPS] for name in NAMES}
 Table(
     ["RMS error at the end (strayed points)", *(f"{n} steps" for n in STEPS)],
-    [
-        [name, *(f"{d.error:.1e} ({d.strayed.sum()})" for d in row)]
-        for name, row in runs.items()
-    ],
+    [[name, *(f"{d.error:.1e} ({d.strayed.sum()})" for d in row)] for name, row in runs.items()],
 )
 
 # %% [markdown]
