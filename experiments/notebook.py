@@ -29,14 +29,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; cells are set as they are, so they may hold Markdown."""
+    """Rows under a head; cells may hold Markdown."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
     def _repr_markdown_(self) -> str:
         lines = [self.head, ["---"] * len(self.head), *self.rows]
-        return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+        cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+        return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
     def __repr__(self) -> str:
         return self._repr_markdown_()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def world(name: str = "ring", count: int = 48, seed: int = 0) -> World:
     start = (draws + FIRST * noise).numpy()
     sigmas = np.geomspace(FIRST, LAST, LEVELS)
     paths, error = [start], 0.0
-    for a, b in zip(sigmas, sigmas[1:], strict=False):
+    for a, b in pairwise(sigmas):
         found = reference_flow(law.weights, law.means, law.covs, paths[-1], (1.0, a), (1.0, b))
         paths.append(found.x)
         error = max(error, float(found.error.max()))

@@ -25,6 +25,7 @@
 
 # %%
 from fractions import Fraction
+from itertools import pairwise
 
 import sympy
 import torch
@@ -328,5 +329,5 @@ assert ipndm.any_grid < ipndm.graded < claim
 
 # The constant: the ratio tends to one, halving its distance with every doubling.
 away = [abs(a / b - 1) for a, b in constants.values()]
-assert all(x > 1.7 * y for x, y in zip(away, away[1:], strict=False))
+assert all(x > 1.7 * y for x, y in pairwise(away))
 assert away[-1] < 0.01

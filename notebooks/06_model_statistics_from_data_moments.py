@@ -25,7 +25,6 @@
 
 # %%
 import numpy as np
-import torch
 
 from experiments import plots_errors, plots_statistics
 from experiments.model_statistics import by_jvp, by_moments

@@ -72,8 +72,8 @@ print(f"{len(rows)} configurations of {len(names)} schedulers, {len(missed)} mis
 #   expects: noise, velocity, or the raw output of EDM.
 # - It runs in **float64**, though some cast their states: while one runs, the name `torch` of its
 #   own module says float64 where its text says float32.
-# - It has **two starts**: the one that is shipped, and one in which the first calls are made on the
-#   exact flow, so that its memory is exact whatever form that memory has. A low order with an
+# - It has **two starts**: the one that is shipped, and one in which the first calls are made on
+#   the exact flow, so that its memory is exact whatever form that memory has. A low order with an
 #   exact start is a coefficient's fault; a low order with the other alone is the warm-up's.
 #
 # ## What is wrong?
@@ -197,7 +197,7 @@ Table(
 
 # %%
 late = [row for row in rows if row["measured"] - row["measured_plain_start"] > 0.5]
-print(f"{len(late)} of {len(rows)} configurations lose an order or more to their own start:")
+print(f"{len(late)} of {len(rows)} configurations lose order to their own start:")
 Counter(row["scheduler"] for row in late)
 
 # %% [markdown]
