@@ -131,9 +131,13 @@ def errors(
     problem: Problem = PROBLEM,
     F: Field | None = None,
     form: Form | None = None,
+    dtype: Any = None,
     **options: Any,
 ) -> list[tuple[float, float]]:
-    """(largest step in the form's clock, RMS error over the starts) for each number of steps."""
+    """(largest step in the form's clock, RMS error over the starts) for each number of steps.
+
+    With F = FLOAT64 it is torch that runs, in ``dtype`` (its float64 by default).
+    """
     F = F or MP(DIGITS)
     out = []
     for n in steps:
@@ -142,7 +146,9 @@ def errors(
         known = statistics(problem, form or entry.form(options))
         p = plan(entry, g, form=form, statistics=known, first=first, **options)
         ends = (
-            run_torch(p, g, problem, first) if F is FLOAT64 else run_exactly(p, g, problem, first)
+            run_torch(p, g, problem, first, dtype)
+            if F is FLOAT64
+            else run_exactly(p, g, problem, first)
         )
         goals = [exact(problem, s, g.points[-1]) for s in problem.starts]
         miss = [float(MP(DIGITS).number(e) - goal) for e, goal in zip(ends, goals, strict=True)]
@@ -185,8 +191,8 @@ def run_exactly(p: Plan, g: Grid, problem: Problem, first: int) -> list[Any]:
     return ends
 
 
-def run_torch(p: Plan, g: Grid, problem: Problem, first: int) -> list[float]:
-    """The same in float64, by the path that samples images."""
+def run_torch(p: Plan, g: Grid, problem: Problem, first: int, dtype: Any = None) -> list[float]:
+    """The same in float64 or another dtype, by the path that samples images."""
     import torch
 
     from gaussian_score.mixture import GaussianMixture
@@ -202,14 +208,16 @@ def run_torch(p: Plan, g: Grid, problem: Problem, first: int) -> list[float]:
     columns = [
         [[float(exact(problem, s, q))] for s in problem.starts] for q in g.points[: first + 1]
     ]
-    states = [torch.tensor(c, dtype=torch.float64) for c in columns]
-    model = Known(law)
+    dtype = dtype or torch.float64
+    states = [torch.tensor(c, dtype=dtype) for c in columns]
+    model = Known(law.to(dtype=dtype))
 
     def array(values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64)
+        return torch.tensor(values, dtype=dtype)
 
     history = [seed(p, q, x, model, array) for q, x in zip(g.points[:first], states, strict=False)]
-    return [float(v) for v in sample(p, model, states[-1], history=history[::-1]).x]
+    done = sample(p, model, states[-1], history=history[::-1], state=dtype)
+    return [float(v) for v in done.x]
 
 
 def seed(p: Plan, q: Point, x: Any, model: Model, array: Callable[..., Any]) -> Eval:

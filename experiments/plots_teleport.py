@@ -129,5 +129,5 @@ def _errors(axes: Axes, rows: Sequence[Row], landing: Curve) -> None:
     calls = max(row["nfe"] for row in rows)
     axes.set_title(f"A trajectory's error at {calls} calls")
     axes.set_xlabel("landing level σ (dotted: without a jump)")
-    axes.set_ylabel("median RMS error of a pixel")
+    axes.set_ylabel("median RMS error of a coordinate")
     axes.legend(loc="best")

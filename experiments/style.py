@@ -103,13 +103,18 @@ def _short(tag: re.Match[str]) -> str:
 
 def inline(figure: Figure, name: str, description: str) -> str:
     """An SVG element for a page: transparent, ink in the page's colour, ids that are its own."""
+    text = vector(figure, name, description, transparent=True).replace(INK, "currentColor")
+    return re.sub(r'(width|height)="[\d.]+pt" ?', "", text, count=2)
+
+
+def vector(figure: Figure, name: str, description: str, **paper: Any) -> str:
+    """An SVG element in few bytes, the same whenever it is drawn; ids are its name's own."""
     out = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with style(**{"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+        figure.savefig(out, format="svg", metadata=nothing, **paper)
     text = out.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r'(width|height)="[\d.]+pt" ?', "", text, count=2)
+    text = text[text.index("<svg") :]
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # figure_1 and the like: the same in every figure
     text = re.sub(r"<[^>]+>", _short, re.sub(r">\s+<", "><", text))
     label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -119,7 +119,12 @@ class Moments:
                 " allowed"
             )
         return cls(
-            mean, eigenvalues[::-1].clip(min=0), basis[:, ::-1], 0.0, count, provenance or {}
+            mean,
+            eigenvalues[::-1].clip(min=0),
+            basis[:, ::-1].copy(),
+            0.0,
+            count,
+            provenance or {},
         )
 
     @classmethod

@@ -26,21 +26,15 @@
 # the last cell asserts every claim.
 
 # %%
-import warnings
-
-warnings.simplefilter("error")
-warnings.filterwarnings("default", module="ipykernel")
-
-# %matplotlib inline
 import inspect
 from dataclasses import replace
 from fractions import Fraction
 
 from IPython.display import Markdown, display
-from matplotlib.figure import Figure
 
+from experiments import plots_errors
 from experiments.measure import DIGITS, PROBLEM, errors, estimate, exact, grid, run_exactly
-from experiments.style import GREEN, INK, RED, SKY, logarithmic, style
+from experiments.notebook import Picture, Table, strict
 from solvers.field import RATIONAL
 from solvers.float64 import FLOAT64
 from solvers.grids import explicit
@@ -54,53 +48,45 @@ from theory import trees
 from theory.fields import MP
 from theory.order import local_error, over_series, prove_order
 
+strict()
+
 # %% [markdown]
 # ## The picture to explain
 #
 # A mixture of Gaussians in one dimension has a flow that is known to any number of digits. Run
 # each method along it with ever more steps, in arithmetic with so many digits that rounding
-# plays no part, and draw the error at the end against the largest step. On logarithmic axes a
-# method of order $p$ becomes a straight line of slope $p$.
+# plays no part, and draw the error at the end against the number of steps. On logarithmic axes a
+# method of order $p$ becomes a straight line of slope $-p$.
 
 # %%
 NAMES = ("ddim", "scire_v1_2", "scire_v1_3", "scire_v1_3c")
 STEPS = (8, 16, 32, 64, 128, 256)
-LOOK = (("o-", INK), ("s--", SKY), ("^-", RED), ("d-", GREEN))
 curves = {name: errors(entry(name), "exact", STEPS) for name in NAMES}
 claims = {name: entry(name).variants[0].claim for name in NAMES}
 slopes = {name: estimate(curve, 0.0).slope for name, curve in curves.items()}
-
-
-def picture(curves, promise):
-    with style():
-        axes = Figure(layout="constrained").add_subplot()
-        logarithmic(axes)
-        for curve, (line, colour) in zip(curves.values(), LOOK, strict=True):
-            axes.plot(*zip(*curve, strict=True), line, color=colour, mfc="none")
-        axes.plot(*zip(*promise, strict=True), ":", color=RED)
-        axes.set(xlabel="largest step |h| in ρ", ylabel="RMS error at the end")
-        words = [f"{name}: {slope:.2f}" for name, slope in slopes.items()]
-        axes.legend([*words, f"scire_v1_3 claims {claims['scire_v1_3']}"], title="slope")
-        return axes.figure
-
-
+lines = {
+    f"{name}: {slopes[name]:.2f}": [(n, e) for n, (_, e) in zip(STEPS, curve, strict=True)]
+    for name, curve in curves.items()
+}
 coarse, first = curves["scire_v1_3"][0]
-promise = [(h, first * (h / coarse) ** claims["scire_v1_3"]) for h, _ in curves["scire_v1_3"]]
-display(picture(curves, promise))
+claimed = claims["scire_v1_3"]
+promise = [
+    (n, first * (h / coarse) ** claimed)
+    for n, (h, _) in zip(STEPS, curves["scire_v1_3"], strict=True)
+]
+Picture(
+    plots_errors.lines(lines, guides={f"scire_v1_3 claims {claimed}": promise}),
+    "Errors of four solvers against the number of steps, and what one of them claims",
+)
 
 # %% [markdown]
-# The full line of `scire_v1_3` should follow the dotted one; it runs beside that of `ddim`.
+# The line of `scire_v1_3` should follow the dotted one; it runs beside that of `ddim`.
 # `scire_v1_3c`, the same stages with corrected weights, falls as it should. Where the lines lie
 # can be measured; why they lie there is what a proof says.
 
 
 # %%
-def table(head, rows):
-    lines = [head, ["---"] * len(head), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
-
-
-table(
+Table(
     ["method", "claimed", "slope of the last doubling"],
     [[name, claims[name], f"{slope:.3f}"] for name, slope in slopes.items()],
 )
@@ -220,7 +206,7 @@ measured = {
     name: estimate(errors(three, "exact", STEPS[1:], **options), 0.0).slope
     for name, options in VERSIONS.items()
 }
-table(
+Table(
     ["version", "claimed", "proved", "measured", "leading error"],
     [
         [name, three.variants[0].claim, p.graded, f"{measured[name]:.3f}", f"`{p.leading}`"]
@@ -233,7 +219,7 @@ table(
 # the usual warm-up one step of lower order comes first, and its error stays:
 
 # %%
-table(["version", "proved with warm-up"], [[name, p.plain_start] for name, p in proofs.items()])
+Table(["version", "proved with warm-up"], [[name, p.plain_start] for name, p in proofs.items()])
 
 # %% [markdown]
 # ## The recursive difference
@@ -267,7 +253,7 @@ STATEMENTS = (
     rd.corrected_has_order_3,
 )
 shown = [statement() for statement in STATEMENTS]
-table(["proved", "holds", "found"], [[p.claim, p.holds, f"`{p.detail}`"] for p in shown])
+Table(["proved", "holds", "found"], [[p.claim, p.holds, f"`{p.detail}`"] for p in shown])
 
 # %% [markdown]
 # ### What is true instead
@@ -301,7 +287,7 @@ display(
         f" Proved ratio: `{against.detail}`; with the default φ₁ it is {limit}."
     )
 )
-table(
+Table(
     ["steps", *ratios],
     [[n, *(f"{r[i]:+.4f}" for r in ratios.values())] for i, n in enumerate(STEPS)],
 )
@@ -315,7 +301,7 @@ table(
 # %%
 calls = {name: prove_order(entry(name)).evaluations for name in ratios}
 at_cost = {name: abs(limit) * n for name, n in calls.items()}
-table(
+Table(
     ["method", "model calls a step", "error relative to DDIM's at equal cost"],
     [[name, calls[name], cost] for name, cost in at_cost.items()],
 )
@@ -365,7 +351,7 @@ display(Markdown(f"`shifted`: proved {lost.graded}, one step is off by `{lost.le
 # %%
 fading = estimate(errors(mutant, "exact", STEPS), 0.0).pairwise
 healthy = estimate(errors(solver, "exact", STEPS), 0.0).pairwise
-table(
+Table(
     ["doubling", "dpm_solver_2", "shifted"],
     [
         [f"{n} to {2 * n}", f"{a:.2f}", f"{b:.2f}"]

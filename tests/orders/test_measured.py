@@ -128,6 +128,18 @@ def test_control_one_gaussian_superconverges() -> None:
     assert near(e, options, "exact", 2) == pytest.approx(2, abs=TOLERANCE)
 
 
+def test_float32_errors_leave_those_of_float64_where_rounding_begins() -> None:
+    import torch
+
+    steps = (16, 256)
+    single, double = (
+        [e for _, e in errors(entry("dpm_solver_3m"), "exact", steps, F=FLOAT64, dtype=dtype)]
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert abs(single[0] / double[0] - 1) < 1e-2  # 6e-4, far above float32's 6e-8 a step
+    assert single[1] > 2 * double[1]  # 1e-7, below it
+
+
 def test_start_up_is_told_from_coefficients() -> None:
     """The same weights: order 3 with an exact history, 2 with the usual warm-up."""
     e = entry("dpm_solver_pp_3m")

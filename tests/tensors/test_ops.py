@@ -313,7 +313,6 @@ def test_history_and_the_carried_evaluation_go_on_through_a_switch(method: str) 
                 sample(with_ops(p, (*p.ops[:n], empty, *p.ops[n:]), leave=leave), Known(OTHER), X)
 
 
-
 def test_a_state_has_the_coordinates_of_the_statistics() -> None:
     p = on("gaussian_ab2")
     assert p.coordinates == X.shape[-1]

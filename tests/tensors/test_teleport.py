@@ -15,6 +15,8 @@ from torch import Tensor
 from experiments.jump import cut
 from experiments.solve import solve
 from gaussian_score.mixture import GaussianMixture
+from gaussian_score.moments import Moments
+from gaussian_score.teleport import jump
 from gaussian_score.transport import transport
 from solvers.basis import Basis, InBasis
 from solvers.denoiser import Known
@@ -423,3 +425,18 @@ def test_a_level_at_the_start_leaves_the_plain_run_bit_for_bit(steps: int) -> No
 def test_bad_keys_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         solve({**RUN, **change})
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_moments_of_a_law_jump_as_its_gaussian_flows(dim: int) -> None:
+    # A correlated law, or a line: its eigenbasis must be one that torch can read.
+    means = np.array([[0.5, -1.0], [1.5, 0.0]])[:, :dim]
+    covs = np.array([[[0.4, 0.1], [0.1, 0.3]], [[0.2, 0.0], [0.0, 0.6]]])[:, :dim, :dim]
+    known = Moments.from_law([0.3, 0.7], means, covs)
+    mixed = GaussianMixture.full([0.3, 0.7], means, covs)
+    points = torch.tensor([[20.0, -31.0], [4.0, 7.0]], dtype=F64)[:, :dim]
+    values, basis = torch.linalg.eigh(mixed.covariance)
+    shrink = torch.sqrt((values + 2.0**2) / (values + 40.0**2))
+    expected = mixed.mean + ((points - mixed.mean) @ basis * shrink) @ basis.mT
+    found = jump(points, known, start=(1.0, 40.0), end=(1.0, 2.0))
+    torch.testing.assert_close(found, expected, **ROUNDING)

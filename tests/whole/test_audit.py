@@ -112,9 +112,7 @@ def test_a_library_that_fails_to_import_is_named_with_the_reason(
 
 def test_what_is_left_out_has_a_reason() -> None:
     reasons = left_out()
-    if peer.version("diffusers").startswith(
-        "0.42"
-    ):  # later ones may have schedulers unknown here
+    if peer.version("diffusers").startswith("0.42"):  # later ones may have schedulers unknown here
         assert "not known here" not in reasons
     named = {name for names in reasons.values() for name in names}
     assert len(named) > 20
