@@ -40,7 +40,7 @@ POINTS = 256
 """At each level of EV."""
 UNLABELLED = 10
 """Rows of a sheet where images have no classes."""
-FIGURES = ("figure", "value", "held-out images", "images", "training images")
+FIGURES = ("figure", "value", "images", "held out", "of them", "training images")
 TOLD = ("method", "steps", "first", "last", "levels", "grid", "teleport", "labels", "guidance")
 """Of the job that made the images."""
 
@@ -82,11 +82,11 @@ def write(
             " that sample wrote with it is allowed"
         )
     data = data_for(named, shown)
-    rows = folder.rows()
+    rows, sheet = folder.rows(), tiled(by_class(shown, data))
     figures = measured(shown, data, extractors, weights=weights, stage=stage)
     with stage("explained variance"):
         levels = explained(source, data)
-    sheet, copies = tiled(by_class(shown, data)), tiled(beside_training(shown, data))
+    copies = tiled(beside_training(shown, data))
     sheet.save(folder.place / SAMPLES)
     copies.save(folder.place / NEAREST)
     save(curves(rows), folder.place / CURVE)
@@ -227,11 +227,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 def _cells(figure: Mapping[str, Any]) -> list[str]:
     if figure["value"] is None:
-        return [figure["name"], figure["refused"], "", "", ""]
+        return [figure["name"], figure["refused"], "", "", "", ""]
     error = "" if figure["error"] is None else f" ± {figure['error']:.2g}"
     data = "" if figure["data"] is None else f"{figure['data']:,}"
-    numbers = f"{figure['value']:.4g}{error}", f"{figure['held_out']:.4g}"
-    return [figure["name"], *numbers, f"{figure['images']:,}", data]
+    mine = f"{figure['value']:.4g}{error}", f"{figure['images']:,}"
+    held = f"{figure['held_out']:.4g}", f"{figure['held_images']:,}"
+    return [figure["name"], *mine, *held, data]
 
 
 def _said(figures: Mapping[str, Any]) -> list[str]:

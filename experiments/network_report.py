@@ -8,7 +8,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments import page, plots
-from experiments.figures import both
 from experiments.network_study import summary
 from experiments.network_study.study import NetworkStudy
 from experiments.plots_network import against_calls, model_statistics, over_training
@@ -33,14 +32,12 @@ def section(found: Mapping[str, Any] | None, study: NetworkStudy | None = None) 
     exact, *_ = found["baseline"]
     floor = {"error_median": exact["error"], "frechet": exact["frechet"]}
 
-    def curves(across: int) -> Any:
-        return against_calls(rows, study.nfe, floor, across=across)
-
     caption = (
         "The best run of each family at so many calls, derivatives counted. Dotted: what the exact"
         " flow has itself, the error of the reference and its own distance to data."
     )
-    said += both(curves, "nf", "Error and distance against calls, by family", caption)
+    drawn = against_calls(rows, study.nfe, floor, across=1)
+    said += _figure(drawn, "nf", "Error and distance against calls, by family", caption)
     best = {by: summary.winners(rows, study.nfe, by) for by in summary.MEASURES}
     for by, name in summary.MEASURES.items():
         said += page.simple(heads(name), cells(best[by], by))

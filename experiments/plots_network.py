@@ -133,7 +133,7 @@ def _families(axes: Axes, rows: Sequence[Row], budgets: Sequence[int], by: str) 
             curve += [(n, min(within))] if within else []
         if curve:
             points = zip(*curve, strict=True)
-            axes.plot(*points, dash, marker="o", ms=2.5, lw=1.2, color=colour, label=family)
+            axes.plot(*points, dash, lw=1.3, color=colour, label=family)
     _calls(axes, budgets)
 
 

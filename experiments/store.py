@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCK = ".lock"
 NUMERICAL = ("torch", "numpy", "scipy", "sympy", "mpmath", "scikit-learn")
 
 
@@ -110,7 +111,7 @@ class Run:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """While this process is the only one that adds rows; its death ends that too."""
-        with (self.folder / ".lock").open("w") as file:
+        with (self.folder / LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

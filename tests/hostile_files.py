@@ -103,6 +103,15 @@ def looped() -> bytes:
     return persistent("VPPrecond", state)
 
 
+def deep(levels: int = 20) -> bytes:
+    state: dict[str, Any] = {"_init_args": (), "_init_kwargs": {}}
+    for _ in range(levels):
+        state = {"_init_args": (), "_init_kwargs": {"img_resolution": 16, "img_channels": 3}} | {
+            "_modules": {"m": files.Persistent("Linear", state, "")}
+        }
+    return persistent("VPPrecond", state)
+
+
 def claiming(**kwargs: Any) -> bytes:
     """A true network that claims other arguments."""
     given = {"img_resolution": 16, "img_channels": 3, **KWARGS, **kwargs}
@@ -129,6 +138,20 @@ def repeated() -> bytes:
     once = encode + b"h\x00h\x01\x86R0"
     start = b"X" + _text("a" * 100_000) + b"q\x000X" + _text("latin1") + b"q\x010"
     return whole(start + once * 10_000 + b"}")
+
+
+def doubled(times: int = 60) -> bytes:
+    """(x, x) of (x, x) of .. 1: few bytes, and 2⁶⁰ numbers for whoever prints them."""
+    once = (b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(times))
+    return b"K\x01" + b"".join(once)
+
+
+def halves(times: int = 60) -> list[Any]:
+    """The same in lists."""
+    made: list[Any] = [1, 2]
+    for _ in range(times):
+        made = [made, made]
+    return made
 
 
 def objects() -> bytes:
@@ -229,7 +252,27 @@ HOSTILE: dict[str, tuple[str, Maker, str]] = {
         lambda c: b"\x80\x04X" + _text("builtins") + b"X" + _text("eval.__call__") + b"\x93.",
         "names builtins.eval.__call__",
     ),
-    "a name that is no text": (".pkl", lambda c: b"\x80\x04K\x01K\x02\x93.", "names 1.2"),
+    "a name that is no text": (".pkl", lambda c: b"\x80\x04K\x01K\x02\x93.", "what is no text"),
+    "a name without end": (
+        ".pkl",
+        lambda c: b"\x80\x04" + doubled() + b"X" + _text("a") + b"\x93.",
+        "names what is no text",
+    ),
+    "an encoding without end": (
+        ".pkl",
+        lambda c: whole(named("_codecs", "encode") + b"X" + _text("a") + doubled() + b"\x86R"),
+        "encodes str as tuple",
+    ),
+    "keys without end": (
+        ".pt",
+        lambda c: legacy(b"}", b"]" + doubled() + b"a"),
+        "repeats an object",
+    ),
+    "arguments without end": (
+        ".pkl",
+        lambda c: claiming(channel_mult=halves()),
+        "repeats an object",
+    ),
     "attributes of a name": (
         ".pkl",
         lambda c: whole(named("collections", "OrderedDict") + b"}X" + _text("a") + b"K\x01sb"),
@@ -308,7 +351,8 @@ HOSTILE: dict[str, tuple[str, Maker, str]] = {
     ),
     "one string many times": (".pkl", lambda c: repeated(), "repeats an object"),
     "a deep key": (".pkl", lambda c: whole(b"})" + b"\x85" * 100_000 + b"K\x01s"), "as a key"),
-    "modules within each other": (".pkl", lambda c: looped(), "within each other|modules"),
+    "modules within each other": (".pkl", lambda c: looped(), "repeats an object"),
+    "modules deep within each other": (".pkl", lambda c: deep(), "within each other"),
     "another class": (".pkl", lambda c: persistent("os.system", {}), "architecture: got"),
     "many channels": (".pkl", lambda c: claiming(model_channels=10**6), "weights"),
     "too many channels": (".pkl", lambda c: claiming(model_channels=10**9), "model_channels: got"),

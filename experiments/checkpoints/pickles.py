@@ -8,7 +8,8 @@ out-of-band buffers have no meaning here.
 
 Memory is bounded by a multiple of the file's length: an opcode gets no more bytes than the file
 still has, and what is copied (strings re-encoded, lists made into sets) is counted against the
-file's length, so that a few bytes cannot repeat a long object.
+file's length, so that a few bytes cannot repeat a long object. So is the value that comes out,
+written in full: (x, x) of (x, x) of .. would else be endless for whoever prints or compares it.
 
 Source of the format: ``pickletools`` of the standard library.
 """
@@ -78,9 +79,20 @@ class Machine:
                     raise ValueError(f"uses {opcode.name} {shown(argument)}".rstrip())
                 step(self, argument)
             (value,) = self._stack
+            self._written_out(value)
         except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"is damaged: {type(error).__name__} in its pickle") from None
         return value
+
+    def _written_out(self, value: Any) -> None:
+        """Count a value's parts, one that is in several places in each of them."""
+        rest = [value]
+        while rest:
+            part = rest.pop()
+            inner = part.state if type(part) is Record else part
+            if isinstance(inner, dict | list | tuple | set | frozenset):
+                self.spend(len(inner))
+                rest.extend(inner.values() if isinstance(inner, dict) else inner)
 
     def push(self, value: Any) -> None:
         """Put a value on the stack."""
@@ -114,8 +126,10 @@ class Machine:
 
     def name(self, *parts: Any) -> None:
         """Push the global of a module and a name, if it is known."""
-        full = ".".join(map(str, parts))
-        if not all(type(p) is str for p in parts) or full not in self.calls:
+        if not all(type(p) is str for p in parts):
+            raise ValueError("names what is no text")
+        full = ".".join(parts)
+        if full not in self.calls:
             raise ValueError(f"names {shown(full)}")
         self.push(Global(full))
 
@@ -187,8 +201,9 @@ def ordered(dtype: np.dtype[Any], state: Any) -> np.dtype[Any]:
 
 def shown(value: Any) -> str:
     """A value of the file in a message: printable, one line, short."""
-    text = "" if value is None else str(value).replace(" ", ".", 1)
-    return ascii(text)[1:-1][:80]
+    plain = isinstance(value, str | int | float | bytes)
+    text = "" if value is None else str(value) if plain else type(value).__name__
+    return ascii(text.replace(" ", ".", 1))[1:-1][:80]
 
 
 def _dotted(machine: Machine, argument: str) -> None:

@@ -10,7 +10,7 @@ from experiments.answer import Answer
 from experiments.terminal import bar, say, table
 
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
-HEADS = ("figure", "value", "error", "held out", "images", "data")
+HEADS = ("figure", "value", "error", "images", "held out", "of them", "data")
 
 
 def arguments(p: ArgumentParser) -> None:
@@ -93,6 +93,9 @@ def show(value: Mapping[str, Any]) -> None:
 
 
 def _cells(figure: Mapping[str, Any]) -> list[Any]:
-    numbers = (figure.get(key) for key in ("value", "error", "held_out"))
-    shown = [None if v is None else f"{v:.4g}" for v in numbers]
-    return [figure["name"], *shown, figure.get("images"), figure.get("data")]
+    value, error, held_out = (
+        None if (v := figure.get(key)) is None else f"{v:.4g}"
+        for key in ("value", "error", "held_out")
+    )
+    images, held_images, data = (figure.get(key) for key in ("images", "held_images", "data"))
+    return [figure["name"], value, error, images, held_out, held_images, data]

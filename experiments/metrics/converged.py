@@ -1,4 +1,4 @@
-r"""Trajectories of a network without a solver's error, each with a bound on what is left of it.
+r"""Trajectories of a network without a solver's error, each with an estimate of its own.
 
     du/dq = D − tanh(q) u,    u = x/√(α² + σ²),    q = asinh(α/σ)
 

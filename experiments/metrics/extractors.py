@@ -62,7 +62,13 @@ class PCA(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, components), float64."""
         mean, basis = cast(Tensor, self.mean), cast(Tensor, self.basis)
-        return (images.flatten(1).to(basis) - mean) @ basis
+        x = images.flatten(1).to(basis)
+        if x.shape[1] != len(mean):
+            raise ValueError(
+                f"images: got {tuple(images.shape[1:])}; {len(mean)} numbers, as the training"
+                " images have, are allowed"
+            )
+        return (x - mean) @ basis
 
 
 class EfficientNetLite0(nn.Module):

@@ -5,9 +5,9 @@ r"""Distances between two sets of features, by torchmetrics, each with its own s
     score      exp E KL(p(y|image) ‖ E p(y|image)),    with Inception's classes y
 
 The first is biased upwards, by less the more images there are: two figures compare at equal
-numbers of images only. The second has no bias, so it may be negative. Errors are those of the
-images alone, with the data as they are: for the first a jackknife that leaves out one group of
-images after another, for the others from disjoint blocks.
+numbers of images only. The second has no bias, so it may be negative. The error of the first is
+that of the images alone, with the data as they are: a jackknife leaves out one group of them after
+another. That of the second is from disjoint blocks of both, that of the third from disjoint splits.
 
 Sources: Heusel et al. 2017, arXiv 1706.08500; Binkowski et al. 2018, arXiv 1801.01401; Salimans et
 al. 2016, arXiv 1606.03498; Kunsch 1989 for groups left out.
@@ -114,14 +114,15 @@ def kernel(images: Tensor, data: Tensor, title: str, *, block: int = BLOCK) -> F
     """Of features (N, d) and (M, d): the mean over disjoint blocks of ``block`` of each.
 
     Raises:
-        ValueError: fewer than `LEAST` images.
+        ValueError: fewer than `LEAST` of either.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
     d = _same(images, data)
+    for name, rows in (("images", images), ("data", data)):
+        if len(rows) < LEAST:
+            raise ValueError(f"{name}: got {len(rows)}; {LEAST} or more are allowed")
     count = min(len(images), len(data))
-    if count < LEAST:
-        raise ValueError(f"images: got {count}; {LEAST} or more are allowed")
     block = min(block, max(count // GROUPS, LEAST))
     images, data, found = images[_shuffled(len(images))], data[_shuffled(len(data))], []
     with _own_draws():

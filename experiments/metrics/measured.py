@@ -1,7 +1,8 @@
 """All figures of a set of images beside data: what the command prints and a card states.
 
-Every figure of images stands beside that of as many held-out images of the data, which is what
-images of the data's own law would give: a Frechet distance of few images is not near zero.
+Every figure of images stands beside that of as many held-out images of the data, or of all where
+there are fewer, which is what images of the data's own law would give: a Frechet distance of few
+images is not near zero.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from experiments.metrics.classifier import accuracy, agreement, classifier
 from experiments.metrics.extractors import PCA, Extractor, digest, extractor, features
 from experiments.metrics.frechet import (
     FRECHET,
+    GROUPS,
     KERNEL,
+    Figure,
     frechet,
     inception_score,
     kernel,
@@ -121,14 +124,7 @@ def measured(
         with stage(name) as tick:
             mine, theirs = (features(of, x, progress=tick) for x in (images.pixels, held))
             real = _kept(of, known, data, tick)
-        for kind, figure in ((FRECHET, frechet), (KERNEL, kernel)):
-            try:
-                held_out = figure(theirs, real, of.title).value
-                found = asdict(figure(mine, real, of.title))
-                figures.append({**found, "held_out": held_out})
-            except ValueError as error:
-                name = named(kind, of.title)
-                figures.append({"name": name, "value": None, "refused": str(error)})
+            figures += _distances(of.title, mine, theirs, real, tick)
         if isinstance(of, Inception):
             figures.append(_scored(of, mine, theirs))
     with stage("nearest training images") as tick:
@@ -144,6 +140,31 @@ def measured(
         "nearest": asdict(copies(*near)),
         "asked": _asked(images, data),
     }
+
+
+def _distances(
+    title: str, mine: Tensor, theirs: Tensor, real: Tensor, tick: Tick
+) -> list[dict[str, Any]]:
+    """Of features: both distances, or why there is none."""
+
+    def near(x: Tensor, groups: int) -> Figure:
+        return frechet(x, real, title, groups=groups, progress=tick)
+
+    def alike(x: Tensor, groups: int) -> Figure:
+        return kernel(x, real, title)
+
+    found = []
+    for kind, figure in ((FRECHET, near), (KERNEL, alike)):
+        try:
+            found.append(_beside(figure(mine, GROUPS), figure(theirs, 0)))
+        except ValueError as error:
+            name = named(kind, title)
+            found.append({"name": name, "value": None, "refused": str(error)})
+    return found
+
+
+def _beside(figure: Figure, held_out: Figure) -> dict[str, Any]:
+    return {**asdict(figure), "held_out": held_out.value, "held_images": held_out.images}
 
 
 def _drawn(part: Part, count: int) -> Part:
@@ -172,8 +193,7 @@ def _kept(of: Extractor, known: Part, data: Pictures, tick: Tick) -> Tensor:
 
 
 def _scored(of: Inception, mine: Tensor, theirs: Tensor) -> dict[str, Any]:
-    found, held = (inception_score(of.logits(x)) for x in (mine, theirs))
-    return {**asdict(found), "held_out": held.value}
+    return _beside(*(inception_score(of.logits(x)) for x in (mine, theirs)))
 
 
 def _asked(images: Images, data: Pictures) -> dict[str, Any] | None:

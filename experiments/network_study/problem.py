@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from distributed import Client
 from torch import Tensor
 
+from experiments.checkpoints.safe import sha256
 from experiments.datamodules import Part, pictures
-from experiments.folder import Folder
+from experiments.folder import CARD, CONFIG, GAUSSIAN, WEIGHTS, Folder
 from experiments.launch import in_eigenbasis
 from experiments.metrics.converged import BLOCK, Reference, converged
 from experiments.network_study import forward_mode
@@ -27,6 +29,9 @@ from experiments.terminal import Tick
 from gaussian_score.moments import Moments
 from solvers.basis import Basis, InBasis
 from solvers.forms import Statistics
+
+DECIDING = (CARD, CONFIG, GAUSSIAN, WEIGHTS)
+"""Files of a training's folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,12 @@ class Trained:
         basis, statistics = in_eigenbasis(source.moments, source.shape)
         parts = data.training, data.validation
         return cls(place.place, source, source.moments, basis, statistics, *parts)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files that decide the network, wherever and beside what they lie."""
+        each = "".join(sha256(self.place / name) for name in DECIDING)
+        return hashlib.sha256(each.encode()).hexdigest()
 
     @property
     def model(self) -> InBasis:

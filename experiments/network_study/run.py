@@ -67,7 +67,7 @@ def run(
         ValueError: no such checkpoint or data, or another process is at this run.
     """
     trained = Trained.read(checkpoint)
-    digest = trained.source.digest
+    digest = trained.digest
     stored = store.open_run(root, f"network-{study.name}", study.decides(digest), SOURCES)
     with stored.alone():
         with stage("level"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -39,8 +40,8 @@ def arguments(p: ArgumentParser) -> None:
     p.add_argument("--schedule", metavar="NAME", help="for networks that answer on every schedule")
     p.add_argument("--grid", metavar="NAME", help="see list grids; default by the schedule")
     p.add_argument("--grid-option", action="append", default=[], metavar="KEY=VALUE")
-    p.add_argument("--sigma-max", type=float, metavar="S", help="highest sigma/alpha")
-    p.add_argument("--sigma-min", type=float, metavar="S", help="lowest sigma/alpha")
+    p.add_argument("--sigma-max", type=_sigma, metavar="S", help="highest sigma/alpha")
+    p.add_argument("--sigma-min", type=_sigma, metavar="S", help="lowest sigma/alpha")
     p.add_argument("--finish", metavar="HOW", help="none (default) or denoise")
     p.add_argument("--teleport", type=_level, metavar="LEVEL", help="auto, or sigma/alpha")
     p.add_argument("--tolerance", type=float, metavar="NATS", help="of auto; default 0.05")
@@ -68,6 +69,8 @@ def sample(args: Namespace) -> Answer:
     if sheet is not None and sheet.suffix != ".png":
         raise ValueError(f"--sheet: got {args.sheet!r}; FILE.png is allowed")
     devices = _devices(args.devices)
+    if args.nodes < 1:
+        raise ValueError(f"--nodes: got {args.nodes}; an integer >= 1 is allowed")
     with bar("sample") as tick:
         done = sample_set(job, args.out, devices=devices, nodes=args.nodes, progress=tick)
     if not done.leads:
@@ -93,8 +96,8 @@ def job_of(args: Namespace) -> Job:
     """
     from experiments.methods import find
     from experiments.sampling.job import Job
-    from experiments.sampling.source import opened
 
+    _of_a_teleport(args)
     given = vars(args)
     names = (
         "checkpoint config method batch form grid finish teleport tolerance prior corrected labels"
@@ -109,14 +112,22 @@ def job_of(args: Namespace) -> Job:
     adaptive = find(args.method, form=args.form).controller is not None
     if args.steps is None and not adaptive:
         raise ValueError(f"--steps: needed with {args.method}; an integer >= 1 is allowed")
+    if args.steps is not None and adaptive:
+        raise ValueError(f"--steps: got {args.steps}; none is allowed, {args.method} finds its own")
     values["steps"] = 1 if args.steps is None else args.steps
-    if (args.sigma_min is None) != (args.sigma_max is None):
-        source = opened(args.checkpoint, config=args.config)
-        low, high = source.levels
-        values["levels"] = (args.sigma_min or low, args.sigma_max or high)
-    elif args.sigma_min is not None:
+    if (args.sigma_min, args.sigma_max) != (None, None):
         values["levels"] = (args.sigma_min, args.sigma_max)
     return Job(**values)
+
+
+def _of_a_teleport(args: Namespace) -> None:
+    """``ValueError`` for an option of a teleport that there is not."""
+    needed = {"tolerance": "--teleport auto", "prior": "--teleport", "corrected": "--teleport"}
+    for name, needs in needed.items():
+        given = getattr(args, name)
+        there = args.teleport == "auto" if name == "tolerance" else args.teleport is not None
+        if given is not None and not there:
+            raise ValueError(f"--{name}: got {given}; it is allowed with {needs} only")
 
 
 def _draw(folder: Path, job: Job, file: Path) -> None:
@@ -147,6 +158,16 @@ def _level(text: str) -> str | float:
         return text if text == "auto" else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"got {text!r}; auto or a level is allowed") from None
+
+
+def _sigma(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}; a number > 0 is allowed")
+    return value
 
 
 def _devices(text: str) -> int | str:

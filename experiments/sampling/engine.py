@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from experiments.lightning import Interrupt, quiet
 from experiments.sampling.draw import Prepared, prepared, run, start
 from experiments.sampling.job import Job
-from experiments.sampling.shards import Shards, begin, known
+from experiments.sampling.shards import Shards, alone, begin, known
 from experiments.sampling.source import Source, opened
 from experiments.terminal import Tick
 from gaussian_score import archive
@@ -94,8 +95,15 @@ class Sampler(pl.LightningModule):
         index, noise = batch
         p, seeds = self.prepared, self.prepared.job.seeds_of(index)
         drawn = run(p, seeds, noise=noise)
+        images = p.source.decode(drawn.x.float()).float()
+        bad = (~images.isfinite()).flatten(1).any(1).nonzero()
+        if len(bad):
+            raise ValueError(
+                f"seed {seeds[int(bad[0])]}: the autoencoder gave a value that is not finite;"
+                " finite images are allowed"
+            )
         found = {
-            "images": p.source.decode(drawn.x.float()).float(),
+            "images": images,
             "seeds": torch.arange(seeds.start, seeds.stop),
             "nfe": drawn.nfe,
             "labels": p.labels_of(seeds),
@@ -143,7 +151,7 @@ def sample_set(
         source.to("cuda")  # where a level may have to be found
     p = prepared(job, source, landing=landing, progress=progress)
     source.to("cpu")
-    shards = begin(place, p)
+    p.source.denoiser(p.labels_of(job.seeds[:1]), scale=job.guidance)  # refused before it begins
     interrupt = Interrupt()
     began = time.perf_counter()
     with quiet(interrupt):
@@ -160,18 +168,19 @@ def sample_set(
             use_distributed_sampler=False,
             inference_mode=False,
         )
-        if trainer.is_global_zero:
-            shards.sweep()
-        missing = shards.missing(job.batches, progress)
-        if missing:
-            sampler = Sampler(p, shards, missing, progress)
-            trainer.predict(sampler, return_predictions=False)
-    made = len(missing) * job.batch
-    spent = time.perf_counter() - began
-    found = len(job.batches) * job.batch - made
-    done = Outcome(place, made, found, spent, trainer.is_global_zero)
-    if done.leads:
-        shards.log(_row(job, done, trainer))
+        leads = trainer.is_global_zero
+        with alone(place) if leads else nullcontext():
+            shards = begin(place, p)
+            missing = shards.missing(job.batches, progress)
+            if missing:
+                sampler = Sampler(p, shards, missing, progress)
+                trainer.predict(sampler, return_predictions=False)
+            made = len(missing) * job.batch
+            spent = time.perf_counter() - began
+            done = Outcome(place, made, len(job.batches) * job.batch - made, spent, leads)
+            if leads:  # and no other rank writes any more
+                shards.sweep()
+                shards.log(_row(job, done, trainer))
     return done
 
 

@@ -34,7 +34,7 @@ class Job:
         grid: rule; by default "karras" without a schedule of its own, "t" where the schedule
             begins without data, else "logsnr".
         grid_options: of the rule.
-        levels: σ/α, lowest and highest; by default the checkpoint's.
+        levels: σ/α, lowest and highest; None for the checkpoint's own.
         finish: "none" or "denoise".
         teleport: "auto", a level σ/α to land on, or None.
         tolerance: of "auto", in nats.
@@ -62,7 +62,7 @@ class Job:
     schedule: Mapping[str, Any] | None = None
     grid: str | None = None
     grid_options: Mapping[str, float] = field(default_factory=dict)
-    levels: tuple[float, float] | None = None
+    levels: tuple[float | None, float | None] | None = None
     finish: str = "none"
     teleport: str | float | None = None
     tolerance: float = 0.05
@@ -86,6 +86,12 @@ class Job:
             raise ValueError(
                 f"seeds: got {self.first}-{self.last}; FIRST-LAST of 0 to {SEEDS - 1} is allowed"
             )
+        end = self.seeds_of(self.batches[-1]).stop - 1
+        if end >= SEEDS:
+            raise ValueError(
+                f"batch: got {self.batch}, whose last file ends with seed {end};"
+                f" {SEEDS - 1} at most is allowed"
+            )
         choices = {
             "finish": FINISHES,
             "prior": PRIORS,
@@ -98,9 +104,10 @@ class Job:
                     f"{name}: got {getattr(self, name)!r}; {', '.join(allowed)} are allowed"
                 )
         if self.levels is not None:
-            low, high = self.levels
-            object.__setattr__(self, "levels", (float(low), float(high)))
-            if not 0 < low < high:
+            low, high = (v if v is None else float(v) for v in self.levels)
+            object.__setattr__(self, "levels", (low, high))
+            given = [v for v in (low, high) if v is not None]
+            if not (all(v > 0 for v in given) and given == sorted(set(given))):
                 raise ValueError(f"levels: got {low}, {high}; 0 < low < high is allowed")
         if isinstance(self.teleport, str) and self.teleport != "auto":
             raise ValueError(f"teleport: got {self.teleport!r}; 'auto' or a level > 0 is allowed")
@@ -108,6 +115,8 @@ class Job:
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value!r}; a number > 0 is allowed")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"guidance: got {self.guidance}; a finite number is allowed")
         if self.guidance is not None and self.labels is None:
             raise ValueError(f"guidance: got {self.guidance} without labels; allowed with them")
         if not (self.labels in (None, "cycle") or isinstance(self.labels, list | tuple)):

@@ -16,6 +16,7 @@ from dataclasses import replace
 import torch
 
 from experiments.sampling.job import Job
+from experiments.sampling.plans import levels_of
 from experiments.sampling.source import LEVELS, Source
 from experiments.terminal import Tick
 from gaussian_score.moments import Moments
@@ -77,12 +78,18 @@ def automatic(job: Job, source: Source, progress: Tick | None = None) -> float:
         x = alpha * y.reshape(len(y), *source.shape)
         return model.at("data", x, t, alpha, sigma).flatten(1)
 
-    low, high = job.levels or source.levels
+    low, high = levels_of(job, source)
     least = LOWEST * math.sqrt(moments.trace / moments.dim)
     levels = _ladder(max(low, least), high if math.isfinite(high) else LEVELS[1])
     measured = [level for level in levels if level <= RELIABLE]
     network = NetworkSource(denoiser, x, moments, measured, batch=PROBES)
-    return auto_skip(network, tolerance=job.tolerance, levels=levels).rho
+    try:
+        return auto_skip(network, tolerance=job.tolerance, levels=levels).rho
+    except ValueError as error:
+        raise ValueError(
+            f"teleport: got 'auto' with tolerance {job.tolerance}, which no level keeps ({error});"
+            " a larger one is allowed"
+        ) from None
 
 
 def _ladder(low: float, high: float) -> list[float]:

@@ -100,9 +100,22 @@ def schedule_of(job: Job, source: Source) -> Schedule:
     return schedule(values.pop("name", ""), **values)
 
 
+def levels_of(job: Job, source: Source) -> tuple[float, float]:
+    """σ/α, lowest and highest: the job's, or the checkpoint's where it names none.
+
+    Raises:
+        ValueError: one that is named is on the wrong side of the checkpoint's other.
+    """
+    named = zip(job.levels or (None, None), source.levels, strict=True)
+    low, high = (own if asked is None else asked for asked, own in named)
+    if not low < high:
+        raise ValueError(f"levels: got {low}, {high}; 0 < low < high is allowed")
+    return low, high
+
+
 def full_grid(job: Job, source: Source) -> Grid:
     """From the highest level to the lowest."""
-    low, high = job.levels or source.levels
+    low, high = levels_of(job, source)
     s = source.schedule
     silent = math.isinf(high)
     kind, value = ("t", s.silent) if silent else ("rho", high)
@@ -146,6 +159,11 @@ def ways(
     """
     full = full_grid(job, source)
     grid = full if level is None else landed(job, full, level)
+    if grid is None and job.teleport != "auto":
+        raise ValueError(
+            f"teleport: got {level}; a level below {float(full.points[0].rho):.6g}, where the run"
+            " begins, is allowed"
+        )
     start = None if level is None or grid is None else full.points[0]
     grid = grid or full
     needed = start is not None or isinstance(entry.form(job.options), Fitted)

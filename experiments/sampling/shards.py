@@ -9,14 +9,15 @@
 run.json stands before the first shard. Batch b always holds the seeds b·B .. b·B + B − 1, all of
 them, so a file does not depend on which seeds were asked for: a request for more adds files. Files
 that are damaged, or of another run, count as missing. A call that is killed leaves whole files,
-and at most one that has no name yet.
+and at most one that has no name yet. One call at a time works on a folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,8 @@ class Shards:
         Raises:
             ValueError: it cannot be written; then there is no file.
         """
-        try:
+        with _writing(self.path(batch)):
             tensors.write(self.path(batch), found, {"run": self.run, "batch": batch})
-        except OSError as error:
-            raise ValueError(
-                f"out: {self.path(batch)} cannot be written ({error.strerror}); what is there"
-                " already stays, and a place with room is allowed"
-            ) from None
 
     def read(self, batch: int) -> dict[str, Tensor]:
         """One batch.
@@ -94,10 +90,10 @@ class Shards:
             part.unlink(missing_ok=True)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One more row about a call."""
+        """One more row about a call; ``ValueError`` where it cannot be written."""
         file = self.place / ROWS
         kept = file.read_text(encoding="utf-8") if file.is_file() else ""
-        with store.replacing(file) as out:
+        with _writing(file), store.replacing(file) as out:
             out.write(kept + store.line(dict(row)) + "\n")
 
 
@@ -112,7 +108,7 @@ def known(out: Path, job: Job, source: Source) -> dict[str, Any] | None:
         if out.exists() and not out.is_dir():
             raise ValueError(f"out: got {str(out)!r}, which is a file; a folder is allowed")
         kept = [f.name for f in out.iterdir()] if out.is_dir() else []
-        if any(name not in (PLANS, FOLDER) and not name.endswith(".part") for name in kept):
+        if any(name not in (PLANS, FOLDER, store.LOCK) and not name.endswith(".part") for name in kept):
             raise ValueError(
                 f"out: got {str(out)!r}, which holds other files; a new folder, or that of the"
                 " same job, is allowed"
@@ -131,6 +127,19 @@ def known(out: Path, job: Job, source: Source) -> dict[str, Any] | None:
                 f"{name}: got the digest {value}; {stored[name]}, as in {out}, is allowed"
             )
     return stored
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """While this call is the only one that works on the folder, which is made if it is new.
+
+    Raises:
+        ValueError: another one does, or the folder cannot be made.
+    """
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with store.Run(out).alone():
+        yield
 
 
 def begin(out: Path, p: Prepared) -> Shards:
@@ -153,18 +162,25 @@ def begin(out: Path, p: Prepared) -> Shards:
         job = replace(before, first=min(job.first, before.first), last=max(job.last, before.last))
         if job == before:
             return Shards(out, run)
-    try:
+    with _writing(out):
         (out / FOLDER).mkdir(parents=True, exist_ok=True)
         _write(out / PLANS, {_name(k): w.plan and w.plan.to_json() for k, w in p.ways.items()})
         versions = archive.versions() | {"torch": torch.__version__}
         about = {"format": FORMAT, "run": run, **decides, "versions": versions}
         about |= {"job": job.to_json()}
         _write(out / RUN, about)
+    return Shards(out, run)
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ValueError(
-            f"out: {out} cannot be written ({error.strerror}); a folder with room is allowed"
+            f"out: {place} cannot be written ({error.strerror}); what is there already stays, and"
+            " a place with room is allowed"
         ) from None
-    return Shards(out, run)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,13 +92,23 @@ class Source:
             condition: classes (B,), int64, or embeddings of texts (B, L, C), one a sample.
             scale: of guidance with the unconditional model; needs a condition.
             unconditional: the empty text's embeddings, for networks of texts.
+
+        Raises:
+            ValueError: no condition, or no unconditional model, where one is needed.
         """
         own = self.bind(self.module, condition)
         if scale is None:
             return own
         if condition is None:
             raise ValueError(f"guidance: got {scale} without labels; it is allowed with them")
-        return Guided(own, self.bind(self.module, unconditional), scale)
+        try:
+            free = self.bind(self.module, unconditional)
+        except ValueError as error:
+            raise ValueError(
+                f"guidance: got {scale} with a network that has no unconditional model ({error});"
+                " none is allowed"
+            ) from None
+        return Guided(own, free, scale)
 
     def decode(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) of states; data in [−1, 1], whatever the network's own range."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,16 +188,26 @@ def test_the_report_shows_stored_rows_and_says_when_they_are_old(
     kept = summary.read(file)
     assert kept is not None
     html = network_report.section(kept, TINY)
-    assert html.count("<svg") == 5
+    assert html.count("<svg") == 4
     assert "run it again" not in html
     assert "same run at" in html
     assert not network_report.stale(kept, TINY)
     assert network_report.stale({**kept, "run_id": "other"}, TINY)
     assert network_report.stale(kept, replace(TINY, samples=7))
     monkeypatch.setattr(network_report, "stale", lambda *_: True)
-    monkeypatch.setattr(network_report, "both", lambda *_: "")
+    monkeypatch.setattr(network_report, "_figure", lambda *_: "")
     assert "run it again" in network_report.section(kept, TINY)
     assert "scoreproof run network" in network_report.section(None)
+
+
+def test_a_checkpoint_is_known_by_its_network_alone(done: Done, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(done.folder, tmp_path / "elsewhere"))
+    shutil.rmtree(place / "snapshots")
+    (place / "card.json").write_text("{}")
+    assert Trained.read(place).digest == Trained.read(done.folder).digest
+    file = sorted(done.folder.glob("snapshots/*"))[0]
+    shutil.copy(file, place / "diffusion_pytorch_model.safetensors")
+    assert Trained.read(place).digest != Trained.read(done.folder).digest
 
 
 def test_scores_say_what_is_known_to_explain_them(done: Done) -> None:
@@ -341,7 +352,7 @@ def test_the_stored_study_is_the_one_of_the_file_and_can_be_run_again(client: Cl
     assert kept["study"] == json.loads(json.dumps(STUDY.to_json()))
     assert len(kept["runs"]) == len(flows.asked(STUDY))
     trained = Trained.read(PRETRAINED)
-    assert kept["checkpoint"] == trained.source.digest
+    assert kept["checkpoint"] == trained.digest
     few = replace(STUDY, samples=2)
     known = build(few, trained, kept["level"], client)
     for by in summary.MEASURES:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from experiments import store, tensors
 from experiments.cli import main
 from experiments.folder import WEIGHTS
 from experiments.networks import Preconditioned
+from experiments.sampling import plans
 from experiments.sampling import shards as files
 from experiments.sampling.engine import Outcome, sample_set
 from experiments.sampling.job import Job
@@ -352,6 +354,20 @@ REFUSED = {
     "half a picture": ({"finish": "denoised"}, "finish: got 'denoised'"),
     "no such precision": ({"precision": "fp8"}, "precision: got 'fp8'"),
     "levels upside down": ({"sigma_max": 1, "sigma_min": 2}, "levels: got 2.0, 1.0"),
+    "above the checkpoint's": ({"sigma_min": 100}, "levels: got 100.0, 80.0"),
+    "a level of nothing": ({"sigma_min": 0}, "--sigma-min: got '0'; a number > 0"),
+    "a level of all": ({"sigma_max": "inf"}, "--sigma-max: got 'inf'; a number > 0"),
+    "a landing above": ({"teleport": 80}, "teleport: got 80.0; a level below 80"),
+    "a tolerance for nothing": ({"tolerance": 1, "teleport": 5}, "--tolerance: got 1.0; it is"),
+    "a prior for nothing": ({"prior": "matched"}, "--prior: got matched; it is allowed with --tel"),
+    "a tolerance that no level keeps": (
+        {"teleport": "auto", "tolerance": "1e-9"},
+        "teleport: got 'auto' with tolerance 1e-09",
+    ),
+    "guidance without measure": ({"labels": 1, "guidance": "nan"}, "guidance: got nan; a finite"),
+    "steps that are found": ({"method": "dpm_solver_12"}, "--steps: got 2; none is allowed"),
+    "no nodes": ({"nodes": 0}, "--nodes: got 0; an integer >= 1"),
+    "seeds that are not": ({"seeds": "4294967290-4294967295", "batch": 100}, "batch: got 100"),
 }
 
 
@@ -365,6 +381,59 @@ def test_bad_input_is_one_line_and_no_file(
     changes, said = REFUSED[case]
     assert said in refused(command(**changes), capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_network_refuses_leaves_no_folder(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Classes without a null class: labels are needed, and guidance has nothing to guide with."""
+    pytest.importorskip("diffusers")
+    place = sources.unet(tmp_path / "classes", num_class_embeds=3)
+    assert "label: got None; 0 to 2 is allowed" in refused(command(checkpoint=place), capsys)
+    line = command(checkpoint=place, labels=1, guidance=2)
+    assert "guidance: got 2.0 with a network that has no unconditional" in refused(line, capsys)
+    assert not (tmp_path / "out").exists()
+    assert main(command(checkpoint=place, labels=1)) == 0  # the control
+
+
+def test_the_lowest_level_alone_where_the_highest_is_infinite(
+    command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("diffusers")
+    flow = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
+    place = sources.unet(tmp_path / "flow", flow)
+    assert main(command(checkpoint=place, sigma_min=0.01, seeds="0-3")) == 0
+    found = read_set(tmp_path / "out")
+    assert found.about["job"]["levels"] == [0.01, None]
+    nodes = plans.full_grid(Job.from_json(found.about["job"]), opened(place)).points
+    assert nodes[0].silent
+    assert float(nodes[-1].rho) == pytest.approx(0.01, rel=1e-12)
+
+
+def test_one_call_at_a_time(job: Job, source: Source, whole: Path, tmp_path: Path) -> None:
+    """A second call does not sweep away what the first writes, nor claim seeds in run.json."""
+    out = tmp_path / "set"
+    with files.alone(out):
+        with pytest.raises(ValueError, match="another process works on this run"):
+            made(job, out, source)
+        assert [f.name for f in out.iterdir()] == [store.LOCK]
+    made(job, out, source)
+    assert bits(out) == bits(whole)
+    with files.alone(out), pytest.raises(ValueError, match="another process"):
+        made(replace(job, last=LAST + BATCH), out, source)
+    assert bits(out) == bits(whole)
+
+
+def test_an_autoencoder_that_overflows_leaves_no_file(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    place = sources.latent(tmp_path / "pipeline")
+    latents = opened(place)
+    bias = latents.latent.get_parameter("model.decoder.conv_out.bias")  # type: ignore[union-attr]
+    bias.data[0] = float("inf")
+    job = Job(checkpoint=str(place), method="ddim", steps=1, first=3, last=4, batch=2)
+    with pytest.raises(ValueError, match="seed 2: the autoencoder gave a value that is not finite"):
+        made(job, tmp_path / "out", latents)
+    assert not list((tmp_path / "out" / files.FOLDER).iterdir())
 
 
 def test_statistics_of_another_model(

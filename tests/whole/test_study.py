@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from experiments import store
-from experiments.study import STUDIES, Rule, Study, load, read
+from experiments.network_study.study import NetworkStudy
+from experiments.study import STUDIES, Rule, Study, load, opened, read
 
 TABLE = tomllib.loads((STUDIES / "digits.toml").read_text(encoding="utf-8"))
 GONE = object()
@@ -89,10 +90,14 @@ def test_what_is_refused_differs_from_a_study_that_is_not() -> None:
 
 
 def test_every_study_of_the_project_is_read() -> None:
-    found = [load(file.stem) for file in STUDIES.glob("*.toml")]
-    assert found
+    kinds = {"network": NetworkStudy, None: Study}
+    names = sorted(file.stem for file in STUDIES.glob("*.toml"))
+    found = [load(name, kinds[opened(name)[1].get("kind")]) for name in names]
+    assert {type(study) for study in found} == set(kinds.values())
     for study in found:
         assert store.line(study.to_json())
+    with pytest.raises(ValueError, match=r"network\.toml: kind: got 'network'; no such key"):
+        load("network")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import cloudpickle
 import pytest
 from distributed import Client
 
+from experiments import work
 from experiments.store import Run
+from experiments.study import load
 from experiments.sweep import cluster
 from experiments.sweep.cluster import workers
 from experiments.sweep.sweep import Cell, Sweep, cells
@@ -194,6 +197,23 @@ def test_the_workers_of_a_scheduler_do_the_same(client: Client, shared: Row, sto
     with workers(1, client.scheduler.address) as there:  # type: ignore[union-attr]
         assert Sweep(measured, shared, CELLS).run(stored, there) == serial(shared)
     assert client.submit(abs, -1).result() == 1  # it is not ours to close
+
+
+def test_a_study_on_a_scheduler_has_the_rows_of_own_processes(
+    client: Client, tmp_path: Path
+) -> None:
+    address = client.scheduler.address  # type: ignore[union-attr]
+    study = load("digits")
+    few = {"components": 2, "samples": 3, "nfe": (5,), "methods": ("ddim", "ipndm_3")}
+    sheet = replace(study.sheet, samples=1)
+    study = replace(study, **few, grids=study.grids[:1], sheet=sheet)
+    found = [
+        work.run(study, tmp_path / f"{where is None}", workers=1, scheduler=where)[1]
+        for where in (None, address)
+    ]
+    mine, theirs = ([{**row, "seconds": 0} for row in rows] for rows in found)
+    assert len(mine) == 2
+    assert mine == theirs
 
 
 def test_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
