@@ -47,6 +47,8 @@ def arguments(n: Network, *, full: bool) -> dict[str, Any]:
     given, kind = dict(n.arguments), n.also or n.architecture
     if "sample_size" in given:
         given["sample_size"] = n.shape[-1]
+    if "img_resolution" in given:
+        given["img_resolution"] = n.shape[-1]
     if full:
         return given
     if kind == "UNet2DModel":

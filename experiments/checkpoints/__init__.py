@@ -196,9 +196,9 @@ def _recalled(path: Path) -> tuple[Checkpoint, dict[str, Any], tuple[Path, ...]]
         raise ValueError(f"format: got another in {str(path / CONFIG)!r}; {FORMAT!r} is allowed")
     if about.pop("weights", None) != safe.sha256(path / WEIGHTS):
         raise ValueError(f"FILE: got {str(path / WEIGHTS)!r}, which is not what config.json says")
-    pairs = {k: tuple(about[k]) for k in ("shape", "range", "levels") if about.get(k) is not None}
     try:
+        pairs = {k: tuple(about[k]) for k in ("shape", "range", "levels") if about.get(k)}
         info = Checkpoint(**{**about, **pairs})
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, LookupError) as error:
         raise ValueError(f"FILE: got {str(path / CONFIG)!r} ({error})") from None
     return info, safe.weights(path / WEIGHTS), (path / WEIGHTS,)

@@ -46,6 +46,31 @@ LIMITS = {"num_blocks": 64, "num_res_blocks": 64, "layers_per_block": 64}
 LARGEST, LONGEST = 1_000_000, 16
 """Of any count, and of any list, in the arguments of a network."""
 
+TOP = 1e30
+"""Of any number that is no count."""
+
+
+def _count(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value <= LARGEST
+
+
+def _interval(value: Any) -> bool:
+    """Two numbers, low < high."""
+    numbers = all(type(v) in (int, float) and abs(v) <= TOP for v in value)
+    return numbers and len(value) == 2 and value[0] < value[1]
+
+
+FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "shape": (lambda v: len(v) == 3 and all(_count(n, 1) for n in v), "three counts"),
+    "range": (lambda v: v is None or _interval(v), "two numbers, low < high, or none"),
+    "classes": (lambda v: _count(v, 0), "a count"),
+    "context": (lambda v: _count(v, 0), "a count"),
+    "levels": (
+        lambda v: _interval([TOP if n is None else n for n in v]) and v[0] >= 0,
+        "0 <= low < high, high none where it is not known,",
+    ),
+}
+"""Of a checkpoint, what each must be."""
 
 REFUSALS = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
 """What a constructor raises for arguments that make no network."""
@@ -87,6 +112,10 @@ class Checkpoint:
             )
         for name, value in self.arguments.items():
             _bounded(name, value)
+        Label(**self.label)
+        for name, (holds, allowed) in FACTS.items():
+            if not holds(getattr(self, name)):
+                raise ValueError(f"{name}: got {getattr(self, name)!a}; {allowed} is allowed")
 
     def written(self) -> dict[str, Any]:
         """As JSON values."""

@@ -137,10 +137,13 @@ def describe(config: dict[str, Any], scheduler: dict[str, Any]) -> Checkpoint:
         levels = (scheduler.get("sigma_min", 0.002), scheduler.get("sigma_max", 80.0))
     elif name in ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"):
         s, predicts = Flow(), "velocity"
-        label = Label(scale=float(scheduler.get("num_train_timesteps", 1000)))
-    elif name in DISCRETE:
+        steps = scheduler.get("num_train_timesteps", 1000)
+        if type(steps) is not int or steps < 1:
+            raise ValueError(f"num_train_timesteps: got {steps!r}; a count is allowed")
+        label = Label(scale=float(steps))
+    elif name in [*DISCRETE]:
         s, kind = discrete(scheduler), scheduler.get("prediction_type", "epsilon")
-        if kind not in KINDS:
+        if kind not in [*KINDS]:
             raise ValueError(f"prediction_type: got {kind!r}; {', '.join(KINDS)} are allowed")
         predicts = KINDS[kind]
     else:

@@ -241,7 +241,13 @@ def _dop853(model: Denoiser, flow: Flow, x: Tensor, tolerance: float) -> Tensor:
 
     def data(p: Point, state: Tensor) -> Tensor:
         with torch.no_grad():
-            return model.at("data", state, float(p.t), float(p.alpha), float(p.sigma))
+            found = model.at("data", state, float(p.t), float(p.alpha), float(p.sigma))
+        if not bool(found.isfinite().all()):
+            raise ValueError(
+                f"model: got a number that is not finite at sigma = {float(p.sigma):.4g};"
+                " finite ones are allowed"
+            )
+        return found
 
     def slope(q: float, values: Any) -> Any:
         p = first if q == begin else flow.at(1 / math.sinh(q))

@@ -7,7 +7,7 @@ r"""Distances between two sets of features, by torchmetrics, each with its own s
 The first is biased upwards, by less the more images there are: two figures compare at equal
 numbers of images only. The second has no bias, so it may be negative. The error of the first is
 that of the images alone, with the data as they are: a jackknife leaves out one group of them after
-another. That of the second is from disjoint blocks of both, that of the third from disjoint splits.
+another. That of the second is from disjoint blocks of both, the third's from disjoint splits.
 
 Sources: Heusel et al. 2017, arXiv 1706.08500; Binkowski et al. 2018, arXiv 1801.01401; Salimans et
 al. 2016, arXiv 1606.03498; Kunsch 1989 for groups left out.

@@ -29,6 +29,8 @@ from solvers.denoiser import Network as Predicting
 
 HEAD = 64
 """Channels of a head."""
+GROUPS = 32
+"""Of the group norms: widths are multiples."""
 
 
 class Pool(nn.Module):
@@ -84,11 +86,12 @@ def read(file: str | Path, network: Network) -> Classifier:
         ValueError: a file that is missing or damaged, or weights that make no such classifier.
     """
     held = stored.read(Path(file))
+    tensors = isinstance(held, Mapping) and all(isinstance(v, Tensor) for v in held.values())
     stem, last = (
-        held.get(k) if isinstance(held, Mapping) else None
+        held.get(k, torch.empty(0)) if tensors else torch.empty(0)
         for k in ("input_blocks.0.0.weight", "out.2.c_proj.weight")
     )
-    if not isinstance(stem, Tensor) or not isinstance(last, Tensor):
+    if stem.dim() != 4 or len(stem) % GROUPS or last.dim() != 3:
         raise ValueError(f"--classifier: got {str(file)!r}; {network.classifier} is allowed")
     side, width = network.shape[-1], len(stem)
     depth = sum(f"input_blocks.{i}.0.in_layers.0.weight" in held for i in range(1, 30))

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.metrics.extractors import Extractor, extractor
-from experiments.metrics.inception import Inception
+from experiments.metrics.extractors import Extractor, as_bytes, extractor
+from experiments.metrics.frechet import FRECHET, named
 from experiments.reproduce.recipe import Recipe
 from experiments.samples import load_samples
 from experiments.sampling.shards import read_set
+from experiments.terminal import Tick
 from gaussian_score.streaming import stream
 
 CHUNK = 64
@@ -36,12 +37,15 @@ class Distance:
     metric: Any
     features: int
 
-    def of(self, place: Path, images: int) -> float:
+    def of(self, place: Path, images: int, progress: Tick | None = None) -> float:
         """Of the first so many images in the folder of a set."""
         self.metric.reset()
         for first in range(0, images, CHUNK):
-            found = read_set(place, range(first, min(first + CHUNK, images))).images
-            self.metric.update(bytes_of(found).float() / 127.5 - 1, real=False)
+            last = min(first + CHUNK, images)
+            found = read_set(place, range(first, last)).images
+            self.metric.update(as_bytes(found).float() / 127.5 - 1, real=False)
+            if progress is not None:
+                progress(last, images, "measured")
         return float(self.metric.compute())
 
     def notes(self, images: int) -> list[str]:
@@ -52,21 +56,32 @@ class Distance:
 
 
 def distance(
-    name: str, recipe: Recipe, *, data: str | None, weights: str | None = None
+    name: str,
+    recipe: Recipe,
+    *,
+    data: str | None,
+    images: int,
+    weights: str | None = None,
+    progress: Tick | None = None,
 ) -> Distance:
-    """The distance to the data of a recipe, in the space of an extractor.
+    """The distance of so many images to the data of a recipe, in the space of an extractor.
 
     Raises:
-        ValueError: data or weights that are needed and missing, or that cannot be read.
+        ValueError: data or weights that are needed and missing, or that cannot be read; pictures
+            of another size than the recipe's; fewer than two images.
     """
     if data is None:
         raise ValueError(f"--data: got none; {recipe.data} is needed")
+    if images < 2:
+        raise ValueError(f"--images: got {images}; 2 or more are allowed, for a covariance")
     if name == "inception" and weights is None:
         raise ValueError(
             "--inception: got none; FID needs the weights of its network, and --extractor"
             " efficientnet or pca measures another distance under its own name"
         )
     known = _laws(Path(data)) if data.endswith(".npz") else None
+    if known is None:
+        _sized(data, None if recipe.network.latent else recipe.network.shape)
     moments = None
     if name == "pca":
         if known is not None:
@@ -74,10 +89,15 @@ def distance(
         pixels = np.concatenate([x.flatten(1).numpy() for x in pictures(data)])
         moments = stream(pixels, scale="[-1,1]")
     of = extractor(name, moments=moments, weights=weights)
-    return seen(of, known, data)
+    return seen(of, known, data, progress)
 
 
-def seen(of: Extractor, known: tuple[Tensor, Tensor] | None, data: str) -> Distance:
+def seen(
+    of: Extractor,
+    known: tuple[Tensor, Tensor] | None,
+    data: str,
+    progress: Tick | None = None,
+) -> Distance:
     """The distance in a space, of which the data's law is known or taken from pictures."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -95,13 +115,24 @@ def seen(of: Extractor, known: tuple[Tensor, Tensor] | None, data: str) -> Dista
         metric.real_features_cov_sum = sigma + 2 * torch.outer(mu, mu)
         metric.real_features_num_samples = torch.tensor(2)
     else:
-        for x in pictures(data):
+        for x in pictures(data, progress):
             metric.update(x, real=True)
-    title = "FID" if of.title == Inception.title else f"Frechet distance, {of.title}"
-    return Distance(title, metric, of.num_features)
+    return Distance(named(FRECHET, of.title), metric, of.num_features)
 
 
-def pictures(data: str) -> Iterator[Tensor]:
+def _sized(data: str, shape: tuple[int, ...] | None) -> None:
+    """Whether pictures are two or more, and of this shape where it is known."""
+    first = next(pictures(data))
+    if len(first) < 2:
+        raise ValueError(f"--data: got {len(first)} picture; 2 or more are allowed")
+    if shape is not None and first.shape[1:] != shape:
+        raise ValueError(
+            f"--data: got pictures of {list(first.shape[1:])}; {list(shape)}, as the network"
+            " makes, are allowed"
+        )
+
+
+def pictures(data: str, progress: Tick | None = None) -> Iterator[Tensor]:
     """Pictures of a source, (B, C, H, W) in [−1, 1], a few at a time.
 
     Raises:
@@ -118,11 +149,8 @@ def pictures(data: str) -> Iterator[Tensor]:
         x = x[:, None] if x.dim() == 3 else x
         last = x.dim() == 4 and x.shape[-1] in (1, 3)
         yield x.movedim(-1, 1) if last else x
-
-
-def bytes_of(x: Tensor) -> Tensor:
-    """0 .. 255 for −1 .. 1, rounded and cut."""
-    return (127.5 * (x + 1)).round().clamp(0, 255).to(torch.uint8)
+        if progress is not None:
+            progress(min(first + CHUNK, len(found.rows)), len(found.rows), "pictures")
 
 
 def _laws(file: Path) -> tuple[Tensor, Tensor] | None:

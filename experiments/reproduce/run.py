@@ -41,6 +41,14 @@ class Asked:
     converged: int = 0
 
 
+USED = {
+    "FID": ("data", "inception", "extractor", "out"),
+    "latent MSE": ("prompts", "embeddings", "converged"),
+    "images per second": (),
+}
+"""Options by the metric that they are of."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One cell: the paper's number, ours, and what else was found or why there is none."""
@@ -77,6 +85,7 @@ def reproduce(recipe: Recipe, asked: Asked, *, stage: Stage = silent) -> Report:
     Raises:
         ValueError: something given does not fit the recipe.
     """
+    _fitting(recipe, asked)
     cells = recipe.chosen(nfe=asked.nfe, rows=asked.rows)
     notes = tuple(dict.fromkeys(n for n in (recipe.note, *(c.note for c in cells)) if n))
     if asked.checkpoint is None:
@@ -88,6 +97,22 @@ def reproduce(recipe: Recipe, asked: Asked, *, stage: Stage = silent) -> Report:
     kinds = {"FID": _pictures, "latent MSE": _latents, "images per second": _speed}
     lines, metric, more = kinds[recipe.metric](recipe, cells, held, asked, images, stage)
     return Report(recipe, tuple(lines), metric, images, (*said, *more))
+
+
+def _fitting(recipe: Recipe, asked: Asked) -> None:
+    """Whether all that is given has a use in the recipe."""
+    uses = {*USED[recipe.metric], *(["classifier"] if recipe.network.classifier else [])}
+    for name in dict.fromkeys(["classifier", *(n for names in USED.values() for n in names)]):
+        value = getattr(asked, name)
+        if value != getattr(Asked(), name) and name not in uses:
+            raise ValueError(
+                f"--{name}: got {value!r}; it has no use in {recipe.name}, where"
+                f" {', '.join(sorted(f'--{n}' for n in uses)) or 'none of its kind'} are allowed"
+            )
+    if asked.prompts is not None and asked.embeddings is not None:
+        raise ValueError(
+            f"--embeddings: got {asked.embeddings!r} beside --prompts; one of them is allowed"
+        )
 
 
 def _few(recipe: Recipe, images: int) -> list[str]:
@@ -135,7 +160,15 @@ def _pictures(
     from experiments.reproduce.measures import distance
     from experiments.sampling.engine import sample_set
 
-    measure = distance(asked.extractor, recipe, data=asked.data, weights=asked.inception)
+    with stage("data") as tick:
+        measure = distance(
+            asked.extractor,
+            recipe,
+            data=asked.data,
+            images=images,
+            weights=asked.inception,
+            progress=tick,
+        )
     if recipe.network.classifier:
         from experiments.reproduce.classifier import guided
 
@@ -147,7 +180,7 @@ def _pictures(
         with _place(asked.out, cell, options) as place:
             with stage(f"{cell.shown}, {cell.nfe} calls") as tick:
                 sample_set(job, place, source=source, devices=1, progress=tick)
-            return measure.of(place, images), {}
+                return measure.of(place, images, tick), {}
 
     return _each(cells, held, one), measure.name, measure.notes(images)
 

@@ -113,7 +113,9 @@ def job_of(args: Namespace) -> Job:
     if args.steps is None and not adaptive:
         raise ValueError(f"--steps: needed with {args.method}; an integer >= 1 is allowed")
     if args.steps is not None and adaptive:
-        raise ValueError(f"--steps: got {args.steps}; none is allowed, {args.method} finds its own")
+        raise ValueError(
+            f"--steps: got {args.steps}; none is allowed, {args.method} finds its own"
+        )
     values["steps"] = 1 if args.steps is None else args.steps
     if (args.sigma_min, args.sigma_max) != (None, None):
         values["levels"] = (args.sigma_min, args.sigma_max)

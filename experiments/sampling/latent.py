@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,15 @@ def autoencoder(place: Path) -> Autoencoder | None:
         )
     state = {_renamed(k): v.float() for k, v in weights(home / f"{NAME}.safetensors").items()}
     model = _built(kind, config, state, home)
-    scale, shift = (config.get(k) for k in ("scaling_factor", "shift_factor"))
-    return Autoencoder(model, float(scale or model.config.scaling_factor), float(shift or 0.0))
+    scale = config.get("scaling_factor", model.config.scaling_factor)
+    shift = config.get("shift_factor")
+    shift = 0.0 if shift is None else shift
+    for name, value in (("scaling_factor", scale), ("shift_factor", shift)):
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"{name}: got {value!r} in {str(home)!r}; a finite number is allowed")
+    if not scale:
+        raise ValueError(f"scaling_factor: got {scale} in {str(home)!r}; not 0 is allowed")
+    return Autoencoder(model, float(scale), float(shift))
 
 
 def latent_files(place: Path) -> tuple[Path, ...]:

@@ -108,7 +108,9 @@ def known(out: Path, job: Job, source: Source) -> dict[str, Any] | None:
         if out.exists() and not out.is_dir():
             raise ValueError(f"out: got {str(out)!r}, which is a file; a folder is allowed")
         kept = [f.name for f in out.iterdir()] if out.is_dir() else []
-        if any(name not in (PLANS, FOLDER, store.LOCK) and not name.endswith(".part") for name in kept):
+        if any(
+            name not in (PLANS, FOLDER, store.LOCK) and not name.endswith(".part") for name in kept
+        ):
             raise ValueError(
                 f"out: got {str(out)!r}, which holds other files; a new folder, or that of the"
                 " same job, is allowed"

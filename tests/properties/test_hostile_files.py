@@ -13,14 +13,18 @@ import pickle
 import random
 import re
 import resource
+import shutil
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from experiments.checkpoints import convert, load, stored
+from experiments.sampling.source import opened
 from tests import checkpoint_files as files
+from tests import sampling_sources as sources
 from tests.hostile_files import HOSTILE, KWARGS, carrying, damaged, evil, network, whole, zipped
 
 COUNTS = {1: 20, 20: 200}
@@ -178,3 +182,56 @@ def test_torchs_tensors_come_back(tmp_path: Path) -> None:
             if isinstance(want, torch.Tensor):
                 assert found[key].dtype is want.dtype
                 assert torch.equal(found[key], want), key
+
+
+WRONG: dict[str, tuple[str, str, Any]] = {
+    "a scheduler's name": ("pipeline/scheduler/scheduler_config.json", "_class_name", []),
+    "a prediction": ("pipeline/scheduler/scheduler_config.json", "prediction_type", []),
+    "times of a flow": ("flow/scheduler/scheduler_config.json", "num_train_timesteps", []),
+    "no times of a flow": ("flow/scheduler/scheduler_config.json", "num_train_timesteps", -1),
+    "a lowest level": ("edm/scheduler/scheduler_config.json", "sigma_min", "x"),
+    "a highest level": ("edm/scheduler/scheduler_config.json", "sigma_max", 1e-9),
+    "no scale of latents": ("latent/vae/config.json", "scaling_factor", None),
+    "a scale of 0": ("latent/vae/config.json", "scaling_factor", 0),
+    "a shift that is no number": ("latent/vae/config.json", "shift_factor", float("nan")),
+    "a shape of two": ("own/config.json", "shape", [1, 8]),
+    "a shape of words": ("own/config.json", "shape", ["a", 8, 8]),
+    "a shape without end": ("own/config.json", "shape", [1, 8, 10**9]),
+    "no shape": ("own/config.json", "shape", None),
+    "a range of words": ("own/config.json", "range", ["a", "b"]),
+    "an empty range": ("own/config.json", "range", [1, 1]),
+    "a range that is a number": ("own/config.json", "range", 3),
+    "fewer classes than none": ("own/config.json", "classes", -1),
+    "a label of its own": ("own/config.json", "label", {"zz": 1}),
+    "levels upside down": ("own/config.json", "levels", [5, 1]),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of each kind that is read."""
+    pytest.importorskip("diffusers")
+    place = tmp_path_factory.mktemp("folders")
+    sources.unet(place / "pipeline")
+    sources.unet(place / "flow", {"_class_name": "FlowMatchEulerDiscreteScheduler"})
+    sources.unet(place / "edm", {"_class_name": "EDMEulerScheduler"})
+    sources.latent(place / "latent")
+    convert(place / "pipeline", place / "own")
+    return place
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_a_folder_says_is_checked(folders: Path, tmp_path: Path, case: str) -> None:
+    """Every number and name that is used, in one line that names it."""
+    name, key, value = WRONG[case]
+    kind = name.partition("/")[0]
+    opened(folders / kind)  # the control
+    shutil.copytree(folders / kind, tmp_path / kind)
+    file = tmp_path / name
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    named = {"_class_name": "scheduler", "sigma_min": "levels", "sigma_max": "levels"}.get(
+        key, key
+    )
+    with pytest.raises(ValueError, match=f"{named}: got|config.json") as caught:
+        opened(tmp_path / kind)
+    assert "\n" not in str(caught.value)

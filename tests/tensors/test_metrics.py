@@ -8,6 +8,7 @@ images give no number. A copy of a training image is found.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.datamodules import Part
 from experiments.metrics import converged as module
 from experiments.metrics.classifier import Recipe, accuracy, agreement, classifier, trained
 from experiments.metrics.converged import (
@@ -101,15 +103,15 @@ def exact(noise: Tensor, low: float, high: float, mean: Tensor = MEAN) -> Tensor
 @pytest.mark.parametrize("name", ["edm", "vp_linear"])
 def test_a_reference_is_the_closed_form_within_its_error(name: str, tmp_path: Path) -> None:
     s, net = schedule(name), Gaussian()
-    found = converged(source_of(net, s), range(5), block=2, tolerance=1e-7, folder=tmp_path)
+    found = converged(source_of(net, s), range(5), block=2, tolerance=1e-6, folder=tmp_path)
     end = Flow(s, 0.01, 80.0).at(0.01)
     want = float(end.alpha) * exact(start(range(5), SHAPE), 0.01, 80.0)
     true = module.apart(found.x, want)
     assert found.x.dtype == torch.float64
     assert found.error.shape == (5,)
-    assert float(found.error.max()) <= 1e-7
+    assert float(found.error.max()) <= 1e-6
     # the distance of two solvers and the error of one differ by the error of the other
-    assert float(true.max()) <= 2e-7
+    assert float(true.max()) <= 2e-6
     assert math.isclose(found.rms, float(found.error.square().mean().sqrt()))
     assert net.mean.dtype == torch.float32  # the source is as it was
 
@@ -120,9 +122,9 @@ def test_a_flow_from_pure_noise_and_one_that_ends_in_data() -> None:
     law = Known(GaussianMixture.isotropic(weights, means, [0.1, 0.3]))
     noise = start(range(4), (2,))
     s = schedule("flow")
-    silent = settled(law, Flow(s, 0.01, math.inf), noise, tolerance=1e-5)
+    silent = settled(law, Flow(s, 0.01, math.inf), noise, tolerance=1e-4)
     # at ρ = 10⁴ the start differs from that at α = 0 by about 10⁻⁴ means, of 10⁻⁴ the scale
-    loud = settled(law, Flow(s, 0.01, 1e4), noise, tolerance=1e-5)
+    loud = settled(law, Flow(s, 0.01, 1e4), noise, tolerance=1e-4)
     assert float(module.apart(silent.x, loud.x).max()) < 1e-3
     flow = Flow(EDM(), 0.01, 80.0)
     ended = settled(law, replace(flow, finish="denoise"), noise, tolerance=1e-5)
@@ -164,7 +166,8 @@ def test_blocks_are_kept_and_everything_that_decides_them_counts(tmp_path: Path)
     seen: list[tuple[int, int, str]] = []
 
     def of(**how: Any) -> Reference:
-        asked = {"condition": torch.tensor([0, 1, 1]), "folder": tmp_path, "block": 2} | how
+        asked = {"condition": torch.tensor([0, 1, 1]), "folder": tmp_path, "block": 2}
+        asked |= {"levels": (0.1, 10.0), "tolerance": 1e-3, **how}
         return converged(s, range(3), progress=lambda *t: seen.append(t), **asked)
 
     first = of()
@@ -180,9 +183,9 @@ def test_blocks_are_kept_and_everything_that_decides_them_counts(tmp_path: Path)
     others = (
         {"condition": torch.tensor([0, 1, 0])},
         {"scale": 2.0},
-        {"levels": (0.02, 80.0)},
+        {"levels": (0.2, 10.0)},
         {"finish": "denoise"},
-        {"tolerance": 1e-5},
+        {"tolerance": 2e-3},
         {"schedule": schedule("vp_linear")},
     )
     for how in others:
@@ -191,8 +194,8 @@ def test_blocks_are_kept_and_everything_that_decides_them_counts(tmp_path: Path)
         assert len(list(tmp_path.iterdir())) > count, how
     mean = torch.stack([MEAN, MEAN + 1, MEAN + 1]).reshape(3, *SHAPE)
     noise = start(range(3), SHAPE)
-    want = torch.stack([exact(n, 0.01, 80.0, m) for n, m in zip(noise, mean, strict=True)])
-    assert float(module.apart(first.x, want).max()) < 2e-6
+    want = torch.stack([exact(n, 0.1, 10.0, m) for n, m in zip(noise, mean, strict=True)])
+    assert float(module.apart(first.x, want).max()) < 2e-3
 
 
 def test_runs_begin_where_the_reference_begins(tmp_path: Path) -> None:
@@ -233,6 +236,14 @@ def test_what_makes_no_reference(how: dict[str, Any], message: str, tmp_path: Pa
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="x: got shape"):
         trajectory_error(torch.zeros(2, 3), Reference(torch.zeros(2, 4), torch.zeros(2)))
+
+
+def test_a_network_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    net = Gaussian()
+    net.mean.data[0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="model: got a number that is not finite"):
+        converged(source_of(net), [0], folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 # --- distances between sets ---------------------------------------------------------------------
@@ -356,6 +367,8 @@ def test_too_few_images_give_no_number() -> None:
         frechet(x, x[:, :80], "numbers")
     with pytest.raises(ValueError, match="images: got 9; 10 or more"):
         kernel(x[:9], x, "numbers")
+    with pytest.raises(ValueError, match="data: got 9; 10 or more"):
+        kernel(x, x[:9], "numbers")
     with pytest.raises(ValueError, match="images: got 5; 10 or more"):
         inception_score(x[:5])
 
@@ -451,6 +464,8 @@ def test_extractors_that_there_are_not(how: dict[str, Any], message: str) -> Non
     few = Moments(torch.zeros(4).numpy(), torch.ones(2).numpy(), torch.eye(4)[:, :2].numpy(), 0.1)
     with pytest.raises(ValueError, match="components: got 3; 1 to 2"):
         PCA(few, 3)
+    with pytest.raises(ValueError, match=r"images: got \(1, 2, 3\); 4 numbers"):
+        features(PCA(few, 2), torch.zeros(5, 1, 2, 3))
 
 
 def test_the_score_of_certain_and_of_uniform_answers() -> None:
@@ -504,13 +519,17 @@ def users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("users_cache")
-def test_the_committed_classifier_knows_real_images() -> None:
+def test_the_committed_classifier_knows_real_images(size: int) -> None:
     data, net = fashion(), classifier()
-    found = accuracy(net, data.validation)
-    assert found.images == 10_000
-    assert found.share >= 0.88
-    assert f"{found.share:.2%}" in (module_folder() / "CARD.md").read_text(encoding="utf-8")
     pixels, labels = data.validation.pixels[:2000], data.validation.labels[:2000]
+    found = accuracy(net, data.validation if size > 1 else Part(pixels, labels))
+    assert found.images == (10_000 if size > 1 else 2000)
+    assert found.share >= 0.88
+    said = re.search(r"(\d+\.\d+)% ±", (module_folder() / "CARD.md").read_text("utf-8"))
+    assert said is not None
+    # four errors of the images that are seen; to the digits that are printed where all are
+    slack = 5e-5 if size > 1 else 4 * found.error
+    assert abs(float(said[1]) / 100 - found.share) <= slack
     assert agreement(net, pixels, labels.roll(1)).share < 0.2  # control
     with pytest.raises(ValueError, match=r"images: got \(1, 32, 32\)"):
         agreement(net, torch.zeros(1, 1, 32, 32), labels[:1])

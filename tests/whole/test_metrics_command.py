@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import torch
 
 from experiments.cli import main
 from experiments.datamodules import Digits
-from experiments.metrics.measured import data_for, measured, read
+from experiments.metrics.frechet import GROUPS
+from experiments.metrics.measured import Images, data_for, measured, read
+from experiments.terminal import Tick
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,7 @@ def test_figures_tell_data_from_noise_and_copies(
         assert mmd["name"] == "kernel distance, PCA of pixels, 64 components"
         assert distance["images"] == value["images"] == (170 if name == "copied" else 179)
         assert distance["error"] > 0
+        assert distance["held_images"] == value["images"]
         assert value["asked"] is None
         ours, theirs = distance["value"], distance["held_out"]
         if name == "held":  # the same images: what stands beside them is the same number
@@ -60,6 +65,29 @@ def test_figures_tell_data_from_noise_and_copies(
     assert found["copied"]["nearest"]["median"] == 0
     assert found["copied"]["nearest"]["very_near"] == 1
     assert found["noise"]["nearest"]["very_near"] == 0
+
+
+def test_of_more_images_than_held_out_ones_both_numbers_are_said(
+    sets: Path, digits: Digits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(sets / "many.npy", digits.training.pixels[:300, 0].numpy())
+    said = figures(capsys, str(sets / "many.npy"), "--data", "digits")[
+        "figures"
+    ]  # blocks of the second leave a rest
+    assert [(f["images"], f["held_images"]) for f in said] == [(300, 179), (300, 170)]
+
+
+def test_every_distance_of_a_jackknife_is_told(digits: Digits) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    @contextmanager
+    def stage(title: str) -> Iterator[Tick]:
+        yield lambda *now: told.append(now)
+
+    images = Images(digits.validation.pixels, None, "held", {})
+    measured(images, digits, stage=stage)
+    left_out = [now for now in told if now[2] == "groups left out"]
+    assert left_out == [(k, GROUPS, "groups left out") for k in range(1, GROUPS + 1)]
 
 
 def test_people_see_a_table(sets: Path, capsys: pytest.CaptureFixture[str]) -> None:

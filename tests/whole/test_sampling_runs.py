@@ -359,7 +359,10 @@ REFUSED = {
     "a level of all": ({"sigma_max": "inf"}, "--sigma-max: got 'inf'; a number > 0"),
     "a landing above": ({"teleport": 80}, "teleport: got 80.0; a level below 80"),
     "a tolerance for nothing": ({"tolerance": 1, "teleport": 5}, "--tolerance: got 1.0; it is"),
-    "a prior for nothing": ({"prior": "matched"}, "--prior: got matched; it is allowed with --tel"),
+    "a prior for nothing": (
+        {"prior": "matched"},
+        "--prior: got matched; it is allowed with --tel",
+    ),
     "a tolerance that no level keeps": (
         {"teleport": "auto", "tolerance": "1e-9"},
         "teleport: got 'auto' with tolerance 1e-09",
@@ -431,7 +434,7 @@ def test_an_autoencoder_that_overflows_leaves_no_file(tmp_path: Path) -> None:
     bias = latents.latent.get_parameter("model.decoder.conv_out.bias")  # type: ignore[union-attr]
     bias.data[0] = float("inf")
     job = Job(checkpoint=str(place), method="ddim", steps=1, first=3, last=4, batch=2)
-    with pytest.raises(ValueError, match="seed 2: the autoencoder gave a value that is not finite"):
+    with pytest.raises(ValueError, match="seed 2: the autoencoder gave a value"):
         made(job, tmp_path / "out", latents)
     assert not list((tmp_path / "out" / files.FOLDER).iterdir())
 
