@@ -26,6 +26,7 @@ from experiments.metrics.converged import Reference, converged
 from experiments.reproduce.recipe import Cell, Recipe
 from experiments.reproduce.setting import job_of
 from experiments.sampling.draw import prepared, run
+from experiments.sampling.plans import levels_of
 from experiments.sampling.source import Source
 from experiments.terminal import Tick
 
@@ -157,7 +158,7 @@ class Bench:
             range(exact),
             condition=texts.of(range(exact)),
             scale=recipe.guidance,
-            levels=job.levels,
+            levels=levels_of(job, source),
             progress=progress,
         )
         return replace(bench, exact=flow)

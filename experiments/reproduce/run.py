@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,13 @@ class Line:
     measured: float | None = None
     why: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+    same: bool = True
+    """Whether the paper's metric was measured."""
 
     @property
     def difference(self) -> float | None:
-        """Measured minus paper."""
-        return None if self.measured is None else self.measured - self.paper
+        """Measured minus paper; None of another metric than the paper's."""
+        return self.measured - self.paper if self.same and self.measured is not None else None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def reproduce(recipe: Recipe, asked: Asked, *, stage: Stage = silent) -> Report:
     said = [*notes, *caveats(recipe, held.source), *_few(recipe, images)]
     kinds = {"FID": _pictures, "latent MSE": _latents, "images per second": _speed}
     lines, metric, more = kinds[recipe.metric](recipe, cells, held, asked, images, stage)
-    return Report(recipe, tuple(lines), metric, images, (*said, *more))
+    found = tuple(replace(line, same=metric == recipe.metric) for line in lines)
+    return Report(recipe, found, metric, images, (*said, *more))
 
 
 def _fitting(recipe: Recipe, asked: Asked) -> None:
