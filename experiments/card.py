@@ -26,7 +26,7 @@ from experiments.folder import Folder
 from experiments.metrics.extractors import as_bytes
 from experiments.metrics.measured import CHECKED, Images, data_for, measured, read
 from experiments.metrics.nearest import nearest
-from experiments.plots_training import curves
+from experiments.plots_training import curves, long
 from experiments.sampling.sheet import tiled
 from experiments.sampling.source import Source, opened
 from experiments.style import save
@@ -163,7 +163,8 @@ def _lines(
     figures: Mapping[str, Any],
     levels: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    card, last = folder.card(), folder.rows()[-1]
+    card, rows = folder.card(), folder.rows()
+    last = rows[-1]
     recipe, about = card["training"], card["data"]
     parameters = sum(p.numel() for p in source.module.parameters())
     side = " x ".join(map(str, about["shape"][1:]))
@@ -183,7 +184,8 @@ def _lines(
                 ("seed", recipe["seed"]),
                 ("command", f"`{card['command']}`"),
                 ("versions", versions),
-                ("training loss at the end", f"{last['loss']:.4f}"),
+                ("time", f"{last['seconds'] / 60:.0f} minutes"),
+                ("training loss at the end", f"{long(rows)[-1]['loss']:.4f}"),
             ),
         ),
         "",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from experiments.style import BLUE, GREEN, INK, ORANGE, PINK, SKY, logarithmic, style
 
@@ -15,13 +17,24 @@ SHOWN = ("0.05", "0.2", "0.5", "1.0", "5.0", "80.0")
 """Levels whose errors are drawn against images seen."""
 
 
+def long(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose loss is a mean over half as many images as the longest's, or more.
+
+    The last row of a training may be of a few steps alone.
+    """
+    lengths = [b - a for a, b in pairwise([0, *(row["images"] for row in rows)])]
+    return [row for row, n in zip(rows, lengths, strict=True) if 2 * n >= max(lengths)]
+
+
 def curves(rows: Sequence[Row]) -> Figure:
     """The training loss, and the averaged network's error at some levels, against images seen."""
     seen = [row["images"] for row in rows]
     with style():
         figure = Figure(figsize=(9.6, 3.9), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.plot(seen, [row["loss"] for row in rows], color=BLUE)
+        kept = long(rows)
+        left.plot([row["images"] for row in kept], [row["loss"] for row in kept], color=BLUE)
+        left.xaxis.set_major_formatter(EngFormatter(sep=""))
         left.set(title="Training loss", xlabel="images seen", ylabel="weighted |D − x₀|²")
         left.grid()
         for colour, level in zip(COLOURS, SHOWN, strict=True):

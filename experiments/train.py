@@ -151,6 +151,7 @@ class Keeper(pl.Callback):
     ) -> None:
         self.folder, self.validation, self.rows = folder, validation, rows
         self.minutes, self.snapshots, self.progress = minutes, snapshots, progress
+        self.before = rows[-1]["seconds"] if rows else 0.0
         self.began = time.monotonic()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
@@ -183,7 +184,7 @@ class Keeper(pl.Callback):
                 "loss": loss,
                 "rate": recipe.rate_at(learning.step - 1),
                 "validation": errors,
-                "seconds": round(time.monotonic() - self.began, 1),
+                "seconds": round(self.before + time.monotonic() - self.began, 1),
             }
         )
         self.folder.keep(learning, self.rows, done=done, snapshot=self.snapshots)

@@ -25,7 +25,7 @@ from experiments.compare_training import residual_rows
 from experiments.datamodules import Digits, Pictures
 from experiments.folder import CARD, CONFIG, GAUSSIAN, ROWS, STATE, WEIGHTS, Folder
 from experiments.module import ScoreModule, draws, weights
-from experiments.plots_training import comparison, curves
+from experiments.plots_training import comparison, curves, long
 from experiments.sampling.draw import draw, prepared
 from experiments.sampling.job import Job
 from experiments.sampling.source import opened
@@ -85,6 +85,12 @@ def test_the_loss_falls_below_what_the_gaussian_leaves(trained: Outcome) -> None
         assert last["validation"][level] < 0.95 * first["validation"][level]
     figure = curves(trained.rows)
     assert len(figure.axes) == 2
+
+
+def test_a_row_of_a_few_steps_is_no_point_of_the_curve() -> None:
+    rows = [{"images": n, "loss": float(n)} for n in (1000, 2000, 2100)]
+    assert [row["images"] for row in long(rows)] == [1000, 2000]
+    assert long(rows[:1]) == rows[:1]
 
 
 def test_the_card_says_what_was_done(trained: Outcome) -> None:
@@ -166,6 +172,8 @@ def test_stopping_changes_no_bit(tmp_path: Path, data: Pictures, recipe: Trainin
     assert same(whole.folder, piece.folder)
     curve = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.rows]
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in piece.rows] == curve
+    seconds = [row["seconds"] for row in piece.rows]  # of all calls
+    assert seconds == sorted(seconds)
     again = train(recipe, tmp_path / "pieces", data=data, resume=True)
     assert again.finished
     assert again.rows == piece.rows
