@@ -59,4 +59,4 @@ def test_bad_subject() -> None:
     call = [sys.executable, "-m", "experiments.bench", "speed"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "NAME is 'speed'; scores, moments are allowed" in done.stderr
+    assert "NAME is 'speed'; scores, moments, sampling are allowed" in done.stderr

@@ -104,7 +104,7 @@ def test_a_second_run_computes_what_is_missing(client: Client, shared: Row, stor
 
 def test_a_killed_worker_costs_no_row(shared: Row, stored: Run, size: int) -> None:
     """Bitwise the serial rows, each once; more kills where there is more time."""
-    shared["pause"] = 0.1
+    shared["pause"] = 0.4  # a stop is not late even where this process is
     killed: set[int] = set()
 
     def kill(done: int, total: int, _: str) -> None:
@@ -162,7 +162,7 @@ def test_a_killed_or_interrupted_run_goes_on(
     """Ctrl-C goes to the whole group; only the process that hands out the work says anything."""
     from experiments import terminal
 
-    shared["pause"] = 0.1
+    shared["pause"] = 0.4  # a stop is not late even where this process is
     text = PROGRAM.format(
         tests=str(Path(__file__).parent), shared=shared, folder=str(stored.folder)
     )
