@@ -67,7 +67,7 @@ class Level:
             raise ValueError(f"t is {t}; {low} <= t <= {high} is allowed")
         F = _DIGITS
         with mp.workdps(DIGITS):
-            step = mp.mpf(10) ** (-DIGITS // 3) * (1 if t < high else -1)
+            step = mp.mpf(10) ** (-DIGITS // 2) * (1 if t < high else -1)
             times = (F.number(t), Scalar(F, mp.mpf(t) + step))
             values = [[f(time, F).v for time in times] for f in (schedule.alpha, schedule.sigma)]
             if not all(mp.im(v) == 0 and mp.isfinite(v) for v in values[0] + values[1]) or not (

@@ -87,7 +87,7 @@ def test_pure_noise() -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("place", [1e-4, 0.3, 0.9])
+@pytest.mark.parametrize("place", [1e-8, 1e-4, 0.3, 0.9])
 def test_levels_of_schedules(name: str, place: float) -> None:
     """To the last bit those of 50 digits, derivatives included."""
     chosen = schedule(name)
