@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class Block(nn.Module):
 Parts = Iterator[tuple[str, nn.Module]]
 
 
-class Ladder(nn.Module):
+class Ladder(nn.Module, ABC):
     """Encoder and decoder by levels, "16x16_block0" and so on, in the order of use.
 
     Down: a block that halves the size, then ``num_blocks``; up: two blocks at the bottom or one
@@ -132,6 +133,7 @@ class Ladder(nn.Module):
     everywhere = True
     """Whether attention follows every block of the decoder, or a level's last."""
 
+    @abstractmethod
     def block(
         self,
         inward: int,
@@ -142,7 +144,6 @@ class Ladder(nn.Module):
         down: bool = False,
     ) -> Block:
         """A block of this network."""
-        raise NotImplementedError
 
     def joined(self, level: int, width: int) -> Parts:
         """What brings a pyramid of images into the encoder at a level."""
