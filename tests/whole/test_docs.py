@@ -72,6 +72,9 @@ def test_the_index_names_every_page() -> None:
     assert {p.name for p in DOCS if p != index} <= set(LINK.findall(index.read_text()))
 
 
+PACKAGES = ["solvers", "theory", "gaussian_score", "experiments"]
+
+
 NOTATION = ROOT / "docs" / "notation.md"
 
 
@@ -118,3 +121,33 @@ def test_the_dictionary_names_what_exists() -> None:
     assert len(names) > 40
     assert [name for name in names if not exists(name)] == []
     assert not exists("solvers.point.Point.no_such_thing")
+
+
+def test_pages_of_modules_are_made_from_docstrings(tmp_path: Path, size: int) -> None:
+    """What ``make docs`` writes: a page each, with the formulas; all packages at the long size."""
+    command = [sys.executable, "-m", "pdoc", "--docformat", "google", "--no-show-source"]
+    names = ["solvers.schedules"] if size == 1 else PACKAGES
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path), *names], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Rectified flow" in (tmp_path / "solvers" / "schedules.html").read_text()
+    made = {p.relative_to(tmp_path).with_suffix("").as_posix() for p in tmp_path.rglob("*.html")}
+    files = (p for n in PACKAGES for p in (ROOT / n).rglob("*.py") if p.stem[0] != "_")
+    modules = {p.relative_to(ROOT).with_suffix("").as_posix() for p in files}
+    assert size == 1 or modules <= made
+
+
+def words_of(text: str) -> set[str]:
+    """Names in a leading error; N, its derivatives and h are explained by their marks."""
+    return set(re.findall(r"[A-Za-z]\w*", text)) - {"N", "h"}
+
+
+def test_every_word_of_a_leading_error_is_explained() -> None:
+    page = (ROOT / "docs" / "how_to_read_a_certificate.md").read_text(encoding="utf-8")
+    firsts = [row.split("|")[1] for row in page.splitlines() if row.startswith("|")]
+    known = words_of(" ".join(firsts))
+    files = (ROOT / "theory" / "certificates").glob("*.json")
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    assert set().union(*(words_of(row["leading_error"]) for row in rows)) <= known
+    assert not words_of("h^2 [zeta1 N']") <= known
