@@ -1,4 +1,4 @@
-"""What the command lines of the pages name: made where a line runs, when it names it."""
+"""The pages, and what their command lines name: made where a line runs, when it names it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from tests import checkpoint_files, recipe_files, sampling_sources
 from tests.picture_files import coloured
 
 ROOT = Path(__file__).parents[1]
+RULES = ROOT / "CONTRIBUTING.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", RULES, ROOT / "notebooks" / "README.md", *DOCS]
 NAME = re.compile(r"[\w.-]+")
 STUDY = """
 name = "tiny"
@@ -66,6 +69,11 @@ def adams(s, *, q: int):
 """
 
 
+def title(page: Path) -> str:
+    """How a test names it."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def example() -> dict[str, Any]:
     """The run of README.md."""
     (text,) = (text for language, text in blocks(ROOT / "README.md") if language == "json")
@@ -89,8 +97,8 @@ def problem(file: Path) -> None:
 
 def statistics(file: Path) -> None:
     """Published statistics: l.npz, or sb.npz."""
-    names = file.stem
-    np.savez(file, **{name: np.full((9, 3), 0.1 * (i + 1)) for i, name in enumerate(names)})
+    arrays: dict[str, Any] = {name: np.full((9, 3), 0.1) for name in file.stem}
+    np.savez(file, **arrays)
 
 
 def edm(file: Path) -> None:

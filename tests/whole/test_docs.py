@@ -17,15 +17,12 @@ import pytest
 
 from experiments.pages import blocks, main, printed
 from solvers.method import entry, registry
+from tests.page_files import DOCS, PAGES, ROOT, RULES, title
 
-ROOT = Path(__file__).parents[2]
-RULES = ROOT / "CONTRIBUTING.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", RULES, *DOCS]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p != RULES], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if p != RULES], ids=title)
 def test_python_prints_what_stands_below_it(page: Path) -> None:
     for found, stated in printed(page):
         assert found == stated, "make docs prints it again"
@@ -61,7 +58,7 @@ def test_the_worked_solver_is_one_file(tmp_path: Path) -> None:
     assert "Kutta 1901" in str(scoreproof("cite", "rho_38"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=title)
 def test_links_lead_to_files(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert target.startswith("http") or (page.parent / target).exists(), target

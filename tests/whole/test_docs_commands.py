@@ -17,17 +17,13 @@ import pytest
 from experiments.cli import main, parser
 from experiments.pages import blocks
 from solvers import method
-from tests import page_files
-from tests.conftest import SIZE
+from tests.page_files import PAGES, ROOT, RULES, make, title
 from tests.picture_files import fashion_files
 from theory.__main__ import main as theory
 
 # Dask says so where a disk is slow.
 pytestmark = pytest.mark.filterwarnings("ignore:Creating scratch directories")
 
-ROOT = Path(__file__).parents[2]
-RULES = ROOT / "CONTRIBUTING.md"
-PAGES = [ROOT / "README.md", RULES, *sorted((ROOT / "docs").glob("*.md"))]
 LINE = re.compile(r"^ {4}(?:\.venv/bin/)?(scoreproof|python -m theory) +([^#\n]*)", re.MULTILINE)
 INLINE = re.compile(r"`(?:\.venv/bin/)?(scoreproof|python\s-m\stheory)\s([^`]*)`")
 MAKE = re.compile(r"(?:^ {4}|`)make ([a-z]+)", re.MULTILINE)
@@ -151,13 +147,13 @@ def words(line: str) -> list[str]:
     return [*given, "--workers", "1"] if several else given
 
 
-def carry_out(line: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def carry_out(line: str, place: Path, capsys: pytest.CaptureFixture[str], size: int = 1) -> None:
     """Run it, or what stands for it; the status and what is said are as expected."""
     case = CASES.get(line)
-    if isinstance(case, Smaller) and case.nightly and SIZE == 1:
+    if isinstance(case, Smaller) and case.nightly and size == 1:
         return
     run = case.line if isinstance(case, Smaller) else line
-    page_files.make(run, place)
+    make(run, place)
     status = main(words(run))
     said = capsys.readouterr()
     if isinstance(case, Refused):
@@ -166,11 +162,13 @@ def carry_out(line: str, place: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert (status, bool(said.out)) == (0, True), (line, said.err)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if FIRST[p]], ids=lambda p: p.name)
-def test_every_line_runs(page: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("page", [p for p in PAGES if FIRST[p]], ids=title)
+def test_every_line_runs(
+    page: Path, place: Path, capsys: pytest.CaptureFixture[str], size: int
+) -> None:
     for program, line in FIRST[page]:
         if program == "scoreproof":
-            carry_out(line, place, capsys)
+            carry_out(line, place, capsys, size)
         else:
             assert theory(line.split()) == 0, line
 
@@ -185,7 +183,7 @@ def test_control_a_line_that_fails_is_seen(
     assert CASES.keys() <= asked, "a case without its line"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=title)
 def test_what_prose_quotes_exists(page: Path) -> None:
     """Commands inside a sentence may name FILE or DIR, so they are read and not run."""
     text = page.read_text(encoding="utf-8")
