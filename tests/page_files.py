@@ -124,7 +124,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "sb.npz": statistics,
     "network.pkl": edm,
     "edm-cifar10-32x32-uncond-vp.pkl": cifar,
-    "--data cifar10": coloured,
+    "--data cifar10": lambda folder: coloured(folder, 32),
     "--data pictures": lambda folder: coloured(folder, 32),
     "--checkpoint net": sampling_sources.digits,
     "--checkpoint trained": sampling_sources.digits,
