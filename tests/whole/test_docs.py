@@ -121,8 +121,9 @@ def test_the_dictionary_names_what_exists() -> None:
 
 
 def test_pages_of_modules_are_made_from_docstrings(tmp_path: Path, size: int) -> None:
-    """What ``make docs`` writes: a page each, with the formulas; all packages at the long size, and of one
-    with ``__all__`` what that names."""
+    """What ``make docs`` writes: a page each, with the formulas; of one with ``__all__`` what
+    that names.  All packages at the long size.
+    """
     command = [sys.executable, "-m", "pdoc", "--docformat", "google", "--no-show-source"]
     names = ["solvers.schedules"] if size == 1 else PACKAGES
     done = subprocess.run(
