@@ -13,7 +13,7 @@ STORE := --to notebook --execute --inplace --ExecutePreprocessor.record_timing=F
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-.PHONY: report test nightly check prove certify notebooks bench lab clean
+.PHONY: report test nightly check prove certify notebooks docs bench lab clean
 
 report: $(VENV)/.base.stamp  ## proofs, measured orders and pictures into report/index.html
 	$(PY) -m experiments report
@@ -35,6 +35,9 @@ certify: $(VENV)/.base.stamp  ## prove again and rewrite theory/certificates
 
 notebooks: $(VENV)/.dev.stamp  ## make every .ipynb from its .py, execute it and store what it shows
 	$(PY) -m jupytext --to ipynb --update notebooks/*.py && $(PY) -m nbconvert $(STORE) notebooks/*.ipynb
+
+docs: $(VENV)/.dev.stamp  ## print the text blocks of the pages again, and make the pages of the packages in report/api
+	$(PY) -m experiments.pages && $(PY) -m pdoc --docformat google --no-show-source -o report/api solvers theory gaussian_score experiments
 
 bench: $(VENV)/.base.stamp  ## speed and memory of scores and moments, beside the machine's own rate
 	$(PY) -m experiments.bench

@@ -1,9 +1,7 @@
-"""The pages are true: Python prints what stands below it, commands and links exist."""
+"""The pages are true: Python prints what stands below it, links exist, letters are listed."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import pkgutil
@@ -17,46 +15,25 @@ from typing import Any
 
 import pytest
 
-from experiments.cli import parser
+from experiments.pages import blocks, main, printed
 from solvers.method import entry, registry
+from tests.page_files import DOCS, PAGES, ROOT, RULES, title
 
-ROOT = Path(__file__).parents[2]
-RULES = ROOT / "CONTRIBUTING.md"
-PAGES = [ROOT / "README.md", RULES, *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"^(?: {4}|\$ )?(?:\.venv/bin/)?scoreproof (\w+)([^#\n]*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """(language, text) of every fenced block."""
-    return BLOCK.findall(page.read_text(encoding="utf-8"))
-
-
-def printed(page: Path) -> list[tuple[str, str]]:
-    """(what the Python blocks up to a block of text print, that block), in one namespace."""
-    names: dict[str, object] = {"__name__": "page"}
-    out, pairs = io.StringIO(), []
-    for language, text in blocks(page):
-        if language == "python":
-            with contextlib.redirect_stdout(out):
-                exec(compile(text, page.name, "exec"), names)
-        elif language == "text":
-            pairs.append((out.getvalue(), text))
-            out = io.StringIO()
-    return pairs
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if p != RULES], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if p != RULES], ids=title)
 def test_python_prints_what_stands_below_it(page: Path) -> None:
     for found, stated in printed(page):
-        assert found.rstrip() == stated.rstrip()
+        assert found == stated, "make docs prints it again"
 
 
 def test_control_a_wrong_output_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```python\nprint(1)\n```\n```text\n2\n```\n")
-    assert printed(page) == [("1\n", "2\n")]
+    assert list(printed(page)) == [("1\n", "2\n")]
+    main([str(page)])
+    assert list(printed(page)) == [("1\n", "1\n")]
     assert sum(language == "text" for p in PAGES for language, _ in blocks(p)) >= 10
 
 
@@ -81,17 +58,18 @@ def test_the_worked_solver_is_one_file(tmp_path: Path) -> None:
     assert "Kutta 1901" in str(scoreproof("cite", "rho_38"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=title)
 def test_links_lead_to_files(page: Path) -> None:
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_commands_and_their_options_exist(page: Path) -> None:
-    for name, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
-        words = rest.split()
-        assert parser().parse_args([name, *words]).command, (name, rest)
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    assert {p.name for p in DOCS if p != index} <= set(LINK.findall(index.read_text()))
+
+
+PACKAGES = ["solvers", "theory", "gaussian_score", "experiments"]
 
 
 NOTATION = ROOT / "docs" / "notation.md"
@@ -140,3 +118,36 @@ def test_the_dictionary_names_what_exists() -> None:
     assert len(names) > 40
     assert [name for name in names if not exists(name)] == []
     assert not exists("solvers.point.Point.no_such_thing")
+
+
+def test_pages_of_modules_are_made_from_docstrings(tmp_path: Path, size: int) -> None:
+    """What ``make docs`` writes: a page each, with the formulas; of one with ``__all__`` what
+    that names.  All packages at the long size.
+    """
+    command = [sys.executable, "-m", "pdoc", "--docformat", "google", "--no-show-source"]
+    names = ["solvers.schedules"] if size == 1 else PACKAGES
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path), *names], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Rectified flow" in (tmp_path / "solvers" / "schedules.html").read_text()
+    made = {p.relative_to(tmp_path).with_suffix("").as_posix() for p in tmp_path.rglob("*.html")}
+    files = [p for n in PACKAGES for p in (ROOT / n).rglob("*.py") if p.stem[0] != "_"]
+    shown = (p for p in files if "__all__" not in (p.parent / "__init__.py").read_text())
+    modules = {p.relative_to(ROOT).with_suffix("").as_posix() for p in shown}
+    assert size == 1 or modules <= made
+
+
+def words_of(text: str) -> set[str]:
+    """Names in a leading error; N, its derivatives and h are explained by their marks."""
+    return set(re.findall(r"[A-Za-z]\w*", text)) - {"N", "h"}
+
+
+def test_every_word_of_a_leading_error_is_explained() -> None:
+    page = (ROOT / "docs" / "how_to_read_a_certificate.md").read_text(encoding="utf-8")
+    firsts = [row.split("|")[1] for row in page.splitlines() if row.startswith("|")]
+    known = words_of(" ".join(firsts))
+    files = (ROOT / "theory" / "certificates").glob("*.json")
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    assert set().union(*(words_of(row["leading_error"]) for row in rows)) <= known
+    assert not words_of("h^2 [zeta1 N']") <= known
