@@ -214,6 +214,15 @@ def _cell(shared: None, task: tuple[str, str]) -> Row:
     return cell(*task)
 
 
+def text(found: Mapping[str, Any]) -> str:
+    """JSON with a line for every scheme and every cell."""
+    head = {k: v for k, v in found.items() if k not in ("schemes", "cells")}
+    schemes = ",\n".join(f'"{k}": {store.line(v)}' for k, v in found["schemes"].items())
+    cells = ",\n".join(map(store.line, found["cells"]))
+    opened = store.page(head).rstrip().removesuffix("}").rstrip()
+    return f'{opened},\n "schemes": {{\n{schemes}\n}},\n "cells": [\n{cells}\n]}}\n'
+
+
 def read(file: Path = RESULTS) -> dict[str, Any]:
     """The stored map."""
     if not file.is_file():
