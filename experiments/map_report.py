@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from experiments import atlas, page
+from experiments.formula import typeset
 from experiments.identify import command, identity
 from experiments.references import cite
 from solvers.method import registry
@@ -64,10 +65,14 @@ def _grid(found: Mapping[str, Any], cells: Sequence[Row]) -> str:
         lines = [f'<tr><th scope="rowgroup" colspan="{across}">{family}</th></tr>']
         for scheme, _ in schemes:
             inside = "".join(_cell(cells, place.get((scheme, form))) for form in atlas.COLUMNS)
-            lines.append(f'<tr><th scope="row">{escape(scheme)}</th>{inside}</tr>')
+            lines.append(f'<tr><th scope="row">{_breakable(scheme)}</th>{inside}</tr>')
         out.append(f"<tbody>{''.join(lines)}</tbody>")
     table = f'<table class="map" id="map-grid">{"".join(out)}</table>'
     return f'<div class="scroll">{table}</div>'
+
+
+def _breakable(name: str) -> str:
+    return escape(name).replace("_", "_<wbr>").replace("=", "=<wbr>")
 
 
 def _cell(cells: Sequence[Row], place: int | None) -> str:
@@ -103,6 +108,7 @@ def _shown(row: Row, run: str) -> dict[str, Any]:
     curve = [[float(f"{x:.4g}") for x in point] for point in row["curve"]]
     return {
         **{key: row[key] for key in KEPT},
+        "leading_error": typeset(row["leading_error"]),
         "measured": round(row["measured"], 3),
         "curve": curve,
         "said": _said(row),
@@ -138,7 +144,7 @@ def _listed(cells: Sequence[Row]) -> str:
             row["form"],
             row["order"],
             ", ".join(row["names"]) or "–",
-            _cut(row["leading_error"]),
+            _cut(typeset(row["leading_error"])),
             command(identity("map", row)),
         )
         for row in cells

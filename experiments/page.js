@@ -135,7 +135,8 @@ for (const form of document.querySelectorAll("form.filter")) {
     const family = form.elements.family.value, only = form.elements.short.checked;
     for (const body of bodies) {
       const text = body.dataset.text;
-      body.hidden = !words.every(word => text.includes(word)) || (only && !("short" in body.dataset))
+      body.hidden = !words.every(word => text.includes(word))
+        || (only && !("short" in body.dataset))
         || (family !== "" && body.dataset.family !== family);
     }
     count.textContent = `${bodies.filter(body => !body.hidden).length} of ${bodies.length}`;
@@ -183,8 +184,10 @@ if (work && bench) {
   const chosen = new Set(work.first);
   const redraw = () => {
     const rows = work.rows.filter(row => row[1] === work.grids.indexOf(grid.value));
-    const curves = work.names.map((name, i) => ({name, points: rows.filter(row => row[0] === i)
-      .map(([, , calls, error, id]) => [calls, error, `${name}, ${calls} calls: ${short(error)} (${id})`])}));
+    const point = ([name, , calls, error, id]) =>
+      [calls, error, `${work.names[name]}, ${calls} calls: ${short(error)} (${id})`];
+    const curves = work.names.map((name, i) =>
+      ({name, points: rows.filter(row => row[0] === i).map(point)}));
     const picked = curves.filter(curve => chosen.has(curve.name));
     const lines = picked.map((curve, i) => ({...curve, ...LOOKS[i % LOOKS.length]}));
     chart(host, [...curves.map(curve => ({...curve, faint: true})), ...lines],
@@ -193,10 +196,9 @@ if (work && bench) {
     host.append(key(lines));
     list.replaceChildren(...rows.filter(row => chosen.has(work.names[row[0]])).map(row => {
       const [name, , calls, error, id] = row;
-      const line = make("tr", {id: `${id}`}, make("td", {}, work.names[name]),
+      return make("tr", {id}, make("td", {}, work.names[name]),
         make("td", {class: "n"}, String(calls)), make("td", {class: "n"}, short(error)),
         make("td", {}, make("code", {}, rerun(id))));
-      return line;
     }));
   };
   for (const name of work.names) {
@@ -247,10 +249,13 @@ if (map && grid) {
     fact(list, "certificate", cell.certificate);
     fact(list, "again", make("code", {}, rerun(cell.id)));
     const plot = make("div", {class: "host"});
-    panel.replaceChildren(make("h3", {}, `${cell.scheme} in ${cell.form}`), make("div", {class: "two"}, list, plot));
+    panel.replaceChildren(make("h3", {}, `${cell.scheme} in ${cell.form}`),
+      make("div", {class: "two"}, list, plot));
     panel.hidden = false;
-    if (open === button) converge(plot, cell);
-    else plot.append(make("p", {class: "soft"}, "Click or Enter: its convergence."));
+    if (open === button) {
+      converge(plot, cell);
+      button.scrollIntoView({block: "nearest", inline: "nearest"});
+    } else plot.append(make("p", {class: "soft"}, "Click or Enter: its convergence."));
   }
 
   function converge(host, cell) {
@@ -279,7 +284,8 @@ if (map && grid) {
     const row = rows.findIndex(line => line.includes(document.activeElement));
     if (row < 0) return;
     const column = rows[row].indexOf(document.activeElement);
-    const move = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]}[event.key];
+    const ways = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
+    const move = ways[event.key];
     if (move) {
       const line = rows[Math.min(rows.length - 1, Math.max(0, row + move[0]))];
       focus(line[Math.min(line.length - 1, Math.max(0, column + move[1]))]);

@@ -111,8 +111,9 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
     kinds = "".join(f"<option>{f}</option>" for f in sorted({row["family"] for row in rows}))
     return (
         '<form class="filter" data-table="solvers" hidden>'
-        '<label>Filter <input type="search" name="text" placeholder="name, form, verdict"></label>'
-        f'<label>Family <select name="family"><option value="">all</option>{kinds}</select></label>'
+        '<label>Filter <input type="search" name="text" placeholder="name, form, verdict">'
+        '</label><label>Family <select name="family">'
+        f'<option value="">all</option>{kinds}</select></label>'
         '<label><input type="checkbox" name="short"> below the claim</label>'
         '<output aria-live="polite"></output></form>\n'
         f'<table class="sortable" id="solvers"><thead><tr>{head}</tr></thead>\n'

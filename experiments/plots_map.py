@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments.formula import typeset
 from experiments.plots import ORDERS
 from experiments.style import INK, PINK, style
 
@@ -22,7 +23,7 @@ EDGE: dict[str, dict[str, Any]] = {
     "ours": {"lw": 1.6},
     "new": {"lw": 0.8, "ls": (0, (3, 2))},
 }
-WIDE = 20
+WIDE = 19
 """Characters that fit a cell."""
 
 
@@ -69,7 +70,7 @@ def _cell(axes: Axes, x: int, y: int, row: Row) -> None:
 def label(row: Row) -> str:
     """The first of the cell's names, or its leading error, as long as they fit."""
     names = row["names"] or [f"= {name}" for name in row["same"]]
-    text = names[0] if names else row["leading_error"].replace("*", "")
+    text = names[0] if names else typeset(row["leading_error"])
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     room = WIDE - len(more)
     return (text if len(text) <= room else text[: room - 1] + "…") + more

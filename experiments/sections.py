@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import (
     atlas,
+    audit_report,
     map_report,
     network_report,
     page,
@@ -19,11 +19,10 @@ from experiments import (
     work_report,
 )
 from experiments.figures import both
-from experiments.identify import AUDIT, command, identity
+from experiments.identify import identity
 from experiments.measure import PROBLEM
 from experiments.network_study import summary
 from experiments.orders import pairs
-from experiments.plots_audit import audit
 from experiments.plots_map import chart as chart_of
 from experiments.references import cite
 from experiments.study import Study
@@ -70,7 +69,7 @@ def write(
             ("Teleportation", teleport_report.section(jumps, study)),
             ("A network's score", score_report.section(scores)),
             ("A trained network", network_report.section(summary.read())),
-            ("The peer audit", audited()),
+            ("The peer audit", audit_report.section()),
             ("How each number was made", provenance(study, run)),
             ("Sources", page.prose(sources)),
         ],
@@ -146,43 +145,6 @@ def mapping(found: Mapping[str, Any]) -> str:
     )
     still = f"<details><summary>As one picture</summary>{page.figure(svg, caption)}</details>"
     return map_report.section(found) + still + page.data("data-map", map_report.embedded(found))
-
-
-def audited() -> str:
-    """The audit of other libraries, from its stored rows."""
-    rows = json.loads(AUDIT.read_text(encoding="utf-8"))
-    missed = sum(bool(row["cause"]) for row in rows)
-    versions = ", ".join(sorted({f"{row['library']} {row['version']}" for row in rows}))
-    said = page.prose(f"""
-        Schedulers of other libraries ({versions}), measured as our own methods are
-        (`scoreproof audit`): of {len(rows)} configurations {missed} do not reach the order that
-        is promised for them.
-    """)
-    described = "Promised and measured orders of other libraries' schedulers"
-    drawn = both(lambda n: audit(rows, across=n), "pa", described, "One line a scheduler.")
-    heads = (
-        "scheduler",
-        "configuration",
-        "promised",
-        "measured",
-        "plain start",
-        "repaired",
-        "cause",
-        "again",
-    )
-    keys = ("nominal", "measured", "measured_plain_start", "patched")
-    lines = [
-        (
-            row["scheduler"].removesuffix("Scheduler"),
-            ", ".join(f"{k}={v}" for k, v in row["config"].items()),
-            *("–" if row[k] is None else f"{row[k]:.3g}" for k in keys),
-            row["cause"],
-            command(identity("audit", row)),
-        )
-        for row in rows
-    ]
-    table = page.simple(heads, lines, ids=[identity("audit", row) for row in rows])
-    return said + drawn + f"<details><summary>All rows</summary>{table}</details>"
 
 
 def published(orders: Sequence[Row]) -> str:

@@ -60,7 +60,9 @@ class Browser:
     def _next(self) -> dict[str, Any]:
         deadline = time.monotonic() + WAIT
         while b"\0" not in self._rest:
-            ready, _, _ = select.select([self._back], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select(
+                [self._back], [], [], max(0.0, deadline - time.monotonic())
+            )
             assert ready, f"no answer in {WAIT} seconds"
             self._rest += os.read(self._back, 1 << 20)
         text, _, self._rest = self._rest.partition(b"\0")
