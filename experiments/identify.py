@@ -131,7 +131,7 @@ def _audit(found: Found) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Compared:
-    """One figure of a row; ``difference`` is None where one of the two has none."""
+    """One figure or word of a row, stored and made anew."""
 
     name: str
     stored: Any
@@ -139,21 +139,31 @@ class Compared:
 
     @property
     def difference(self) -> float | None:
-        """Recomputed less stored, of numbers."""
-        pair = (self.recomputed, self.stored)
-        return pair[0] - pair[1] if all(isinstance(x, int | float) for x in pair) else None
+        """Recomputed less stored; None where one is no number."""
+        both = (self.recomputed, self.stored)
+        number = all(isinstance(x, int | float) and not isinstance(x, bool) for x in both)
+        return both[0] - both[1] if number else None
 
     @property
     def same(self) -> bool:
-        """Equal, or numbers that rounding tells apart."""
-        a, b = self.stored, self.recomputed
+        """Equal, or numbers that only rounding tells apart."""
         if self.difference is None:
-            return a == b
-        return isclose(a, b, rel_tol=ROUNDING, abs_tol=1e-12)
+            return self.stored == self.recomputed
+        return isclose(self.stored, self.recomputed, rel_tol=ROUNDING, abs_tol=1e-12)
 
 
 def compared(old: Row, new: Row) -> list[Compared]:
-    """Figures and words that both rows have; curves and times are left out."""
-    kept = [k for k in old if k in new and k not in TIMES]
-    plain = (k for k in kept if isinstance(old[k], int | float | str | None))
-    return [Compared(k, old[k], new[k]) for k in plain]
+    """Everything that both rows have but times; of curves point by point: "curve[3][1]"."""
+    kept = (key for key in old if key in new and key not in TIMES)
+    return [c for key in kept for c in _leaves(key, old[key], new[key])]
+
+
+def _leaves(name: str, old: Any, new: Any) -> Iterator[Compared]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
+        for key in old:
+            yield from _leaves(f"{name}.{key}", old[key], new[key])
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from _leaves(f"{name}[{i}]", a, b)
+    else:
+        yield Compared(name, old, new)

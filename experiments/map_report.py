@@ -41,7 +41,8 @@ def section(found: Mapping[str, Any]) -> str:
         the slopes in float64, at most {atlas.STEPS[-1]} steps, half are within {median(off):.2f}
         of the order that was proved.
 
-        A number is the proved order. Arrow keys go from cell to cell; a cell shows its leading
+        A number is the proved order; in leading errors κ and ξ belong to the form and T₂ to the
+        grid, whose steps are ε + T₂ε²/2 + .. long. Arrow keys go from cell to cell; a cell shows its leading
         error, formula, source and certificate, and Enter or a click its convergence.
     """)
     if not atlas.current(found):

@@ -1,5 +1,6 @@
 "use strict";
 // Everything on the page that moves. The tables, static pictures and texts are there without it.
+const began = performance.now();
 
 const embedded = id => {
   const found = document.getElementById(id);
@@ -302,4 +303,5 @@ if (map && grid) {
   document.getElementById("map-states").hidden = false;
 }
 
-document.documentElement.dataset.ready = String(Math.round(performance.now()));
+// Milliseconds that the page took to be usable.
+document.documentElement.dataset.ready = String(Math.ceil(performance.now() - began));

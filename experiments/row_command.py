@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from typing import TYPE_CHECKING, Any
 
 from experiments.answer import Answer
 from experiments.terminal import bar, say, table
+
+if TYPE_CHECKING:
+    from experiments.identify import Compared
 
 HEADS = ("", "stored", "recomputed", "difference")
 
@@ -19,8 +23,8 @@ def row(args: Namespace) -> Answer:
     if not args.rerun:
 
         def shown() -> None:
-            plain = {k: v for k, v in found.row.items() if not isinstance(v, list | dict) or not v}
-            table(("", ""), [(k, v) for k, v in plain.items() if v != {}])
+            plain = [(k, _text(v)) for k, v in found.row.items() if not isinstance(v, list | dict)]
+            table(("", ""), plain)
             say(value["command"])
 
         return Answer(value, shown)
@@ -30,9 +34,21 @@ def row(args: Namespace) -> Answer:
     value["recomputed"] = fresh
     value["differences"] = {c.name: c.difference for c in pairs if c.difference is not None}
     value["same"] = all(c.same for c in pairs)
-    lines = [(c.name, c.stored, c.recomputed, _said(c.difference)) for c in pairs]
-    return Answer(value, lambda: table(HEADS, lines), status=0 if value["same"] else 1)
+    return Answer(value, lambda: _beside(pairs), status=0 if value["same"] else 1)
 
 
-def _said(difference: float | None) -> str:
-    return "" if difference is None else f"{difference:.1e}" if difference else "0"
+def _beside(pairs: list[Compared]) -> None:
+    """Stored, recomputed and their difference; of curves only the points that differ."""
+    points = [c for c in pairs if "[" in c.name]
+    shown = [c for c in pairs if c not in points or not c.same]
+    table(HEADS, [(c.name, *map(_text, (c.stored, c.recomputed)), _off(c)) for c in shown])
+    if points:
+        say(f"{sum(c.same for c in points)} of {len(points)} figures of curves are the same")
+
+
+def _text(value: Any) -> str:
+    return "–" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def _off(c: Compared) -> str:
+    return "" if c.difference is None else f"{c.difference:.1e}" if c.difference else "0"
