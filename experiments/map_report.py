@@ -37,8 +37,7 @@ def section(found: Mapping[str, Any]) -> str:
         ODE: {len(found["schemes"])} schemes, {len(atlas.COLUMNS)} forms, {len(cells)} cells, each
         proved and measured (`{found["command"]}`). {counted["published"]} cells are published
         methods, {counted["same"]} are published ones again, run for run, written in another form,
-        {counted["ours"]} were named in this project first, and {counted["new"]} have no name. Of
-        the slopes in float64, at most {atlas.STEPS[-1]} steps, half are within {median(off):.2f}
+        {counted["ours"]} were named here first, and {counted["new"]} have no name. Of the slopes in float64, at most {atlas.STEPS[-1]} steps, half are within {median(off):.2f}
         of the order that was proved.
 
         A number is the proved order; in leading errors κ and ξ belong to the form and T₂ to the

@@ -1,4 +1,4 @@
-"""The map holds what a proof gives now, and a cell has a name if and only if a named run is its."""
+"""The map holds what a proof gives now; a cell has a name if and only if a named run is its."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_every_registered_method_has_its_cell_with_its_certificate(found: dict[s
     seen = 0
     for name, e in registry().items():
         form = e.form({}).name
-        if e.quiet is not None or form not in atlas.COLUMNS:
-            continue
+        if e.quiet is not None or e.ladder or form not in atlas.COLUMNS:
+            continue  # noise, several schemes in one run, left sums
         own = [r for r in found["cells"] if name in r["names"] and r["form"] == form]
         assert own, name
         certificate = load(name)

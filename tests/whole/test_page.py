@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from experiments import atlas, identify, orders, page, sections, store, work, work_report
+from experiments import atlas, identify, orders, page, plots, sections, store, work, work_report
 from experiments.cli import main
 from experiments.study import Sheet, load
 from tests.browser import CHROMIUM, Browser, browser
@@ -39,11 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setitem(orders.STEPS, "small", (16, 32, 64))
         measured = orders.order_rows(names=NAMES, workers=1)
         problem, rows = work.run(STUDY, out / "results", workers=1)
+        names = list(map(plots.name_of, measured))
         html = page.document(
             "A page",
             [
                 ("The map", sections.mapping(atlas.read())),
-                ("All solvers", sections.solvers(measured, [sections.plots.name_of(r) for r in measured])),
+                ("All solvers", sections.solvers(measured, names)),
                 ("Beside", sections.published(measured)),
                 ("Error against work", work_report.section(STUDY, problem, rows)),
             ],
@@ -102,7 +103,8 @@ def test_the_table_filters_and_sorts(shown: Browser) -> None:
     shown.run("{" + typed.format("") + "f.elements.short.checked = false;" + told + "}")
     # The heading "proved" by keyboard: once up, twice down.
     shown.run("document.querySelectorAll('#solvers th button')[2].focus()")
-    keys = "[...document.querySelectorAll('#solvers tbody')].map(x => +x.rows[0].cells[2].dataset.key)"
+    bodies = "[...document.querySelectorAll('#solvers tbody')]"
+    keys = f"{bodies}.map(x => +x.rows[0].cells[2].dataset.key)"
     shown.press("Enter")
     assert shown.run(keys) == sorted(shown.run(keys))
     assert shown.run("document.querySelectorAll('#solvers th')[2].ariaSort") == "ascending"
@@ -122,9 +124,10 @@ def test_a_row_opens_with_its_plot(shown: Browser) -> None:
 def test_the_map_by_keyboard(shown: Browser) -> None:
     panel = "document.getElementById('map-panel')"
     assert shown.run(f"{panel}.hidden")
-    stops = "[...document.querySelectorAll('#map-grid button')].filter(x => x.tabIndex === 0).length"
-    assert shown.run(stops) == 1  # one stop of the Tab key; arrows go from there
-    shown.run("document.querySelector('#map-states input:last-of-type').focus()")
+    buttons = "[...document.querySelectorAll('#map-grid button')]"
+    assert (
+        shown.run(f"{buttons}.filter(x => x.tabIndex === 0).length") == 1
+    )  # one stop of the Tab key; arrows go from there
     shown.run("[...document.querySelectorAll('#map-states input')].at(-1).focus()")
     shown.press("Tab", "ArrowDown", "ArrowRight")
     at = shown.run("document.activeElement.getAttribute('aria-label')")
@@ -151,8 +154,10 @@ def test_solvers_are_chosen_for_the_plot(shown: Browser) -> None:
     assert shown.run(circles) == before + len(STUDY.nfe)
     rows = "document.querySelectorAll('#bench tbody tr').length"
     assert shown.run(rows) == shown.run(circles)
-    shown.run("{const g = document.querySelector('#bench select'); g.selectedIndex = 1;"
-              "g.dispatchEvent(new Event('change'))}")
+    shown.run(
+        "{const g = document.querySelector('#bench select'); g.selectedIndex = 1;"
+        "g.dispatchEvent(new Event('change'))}"
+    )
     title = shown.run("document.querySelector('#bench svg.chart').getAttribute('aria-label')")
     assert title == f"Error against work on the grid {STUDY.grids[1].name}"
     assert shown.problems == []
