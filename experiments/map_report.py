@@ -37,12 +37,13 @@ def section(found: Mapping[str, Any]) -> str:
         ODE: {len(found["schemes"])} schemes, {len(atlas.COLUMNS)} forms, {len(cells)} cells, each
         proved and measured (`{found["command"]}`). {counted["published"]} cells are published
         methods, {counted["same"]} are published ones again, run for run, written in another form,
-        {counted["ours"]} were named here first, and {counted["new"]} have no name. Of the slopes in float64, at most {atlas.STEPS[-1]} steps, half are within {median(off):.2f}
-        of the order that was proved.
+        {counted["ours"]} were named here first, and {counted["new"]} have no name. Of the slopes
+        in float64, with {atlas.STEPS[-1]} steps at most, half are within {median(off):.2f} of the
+        order that was proved.
 
-        A number is the proved order; in leading errors κ and ξ belong to the form and T₂ to the
-        grid, whose steps are ε + T₂ε²/2 + .. long. Arrow keys go from cell to cell; a cell shows its leading
-        error, formula, source and certificate, and Enter or a click its convergence.
+        A number is the proved order; in leading errors κ and ξ belong to the form, and T₂ to the
+        grid τ_n+k = T(kε), T(ε) = ε + T₂ε²/2 + ... Arrow keys go from cell to cell; a cell shows
+        its leading error, formula, source and certificate, Enter or a click its convergence.
     """)
     if not atlas.current(found):
         said += page.warning(f"Proved before the last edit of the sources: `{found['command']}`.")

@@ -35,6 +35,8 @@ scoreproof list methods  # names, options, claims
 scoreproof prove dpm_solver_3m --option as_published=true
 scoreproof converge dpm_solver_3m --option as_published=true --plot order.svg
 scoreproof orders        # the table
+scoreproof map --new     # schemes in forms where they have no name
+scoreproof report --row ID --rerun    # a row of this page made again, beside what is stored
 scoreproof certify       # prove all and rewrite theory/certificates
 """
 
