@@ -145,6 +145,15 @@ def test_the_map_by_keyboard(shown: Browser) -> None:
     assert shown.problems == []
 
 
+def test_a_cell_that_is_clicked_stays_in_sight(shown: Browser) -> None:
+    cell = "document.querySelectorAll('#map-grid tbody')[2].querySelector('button')"
+    shown.run(f"scrollTo(0, scrollY + {cell}.getBoundingClientRect().bottom - 890)")
+    assert shown.run(f"{cell}.getBoundingClientRect().bottom") > 800
+    shown.run(f"{cell}.click()")
+    top = shown.run("document.getElementById('map-panel').getBoundingClientRect().top")
+    assert shown.run(f"{cell}.getBoundingClientRect().bottom") <= top
+
+
 def test_solvers_are_chosen_for_the_plot(shown: Browser) -> None:
     circles = "document.querySelectorAll('#bench svg.chart circle').length"
     before = shown.run(circles)
