@@ -152,6 +152,8 @@ def simple(
 
 def _cell(value: Any) -> str:
     text = str(value)
+    if text.startswith("scoreproof "):
+        return f'<td><code class="command">{escape(text)}</code></td>'
     kind = ' class="n"' if re.fullmatch(r"[-+.\de]+", text) else ""
     return f"<td{kind}>{_breakable(text)}</td>"
 
