@@ -10,7 +10,7 @@ LETTERS = {"kappa": "κ", "xi": "ξ", "T": "T"}
 
 
 def typeset(formula: str) -> str:
-    """ "h^3 [kappa0**2/4 N_u N']" as "h³ [κ₀²/4 N_u N']"."""
+    """h^3 [kappa0**2/4 N_u N'] as h³ [κ₀²/4 N_u N']."""
     text = re.sub(r"\b(kappa|xi|T)(\d+)", lambda m: LETTERS[m[1]] + m[2].translate(DOWN), formula)
     text = re.sub(r"(?:\^|\*\*)(\d+)", lambda m: m[1].translate(UP), text)
     return text.replace("*", " ").replace("-", "−")

@@ -20,8 +20,8 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "audit": ("library", "scheduler", "config", "nominal"),
 }
 """What a row of each kind is decided by; an id begins with the kind's first letter."""
-TIMES = ("seconds",)
-"""Never the same twice."""
+PASSING = ("seconds", "certificate")
+"""What no run decides: time, and whether a file is current."""
 AUDIT = Path(__file__).parent / "results" / "audit.json"
 ROUNDING = 1e-6
 """Relative difference that another processor may make."""
@@ -153,8 +153,8 @@ class Compared:
 
 
 def compared(old: Row, new: Row) -> list[Compared]:
-    """Everything that both rows have but times; of curves point by point: "curve[3][1]"."""
-    kept = (key for key in old if key in new and key not in TIMES)
+    """Everything that both rows have but what passes; of curves point by point: "curve[3][1]"."""
+    kept = (key for key in old if key in new and key not in PASSING)
     return [c for key in kept for c in _leaves(key, old[key], new[key])]
 
 
