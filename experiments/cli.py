@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from experiments import commands, runs, store
 from experiments import convert as converting
+from experiments import map_command as mapping
 from experiments.answer import Answer
 from experiments.metrics import command as measuring
 from experiments.reproduce import command as reproducing
@@ -142,6 +143,12 @@ def parser() -> Parser:
     p.add_argument("--study", default="digits", metavar="NAME", help="or a TOML file")
     p.add_argument("--images", metavar="SOURCE", help="digits, fashion, or an IDX file or folder")
     p.add_argument("--fast", action="store_true", help="a few methods, to try the machinery")
+    p.add_argument("--row", metavar="ID", help="show a row of the page in --out, by its id")
+    p.add_argument("--rerun", action="store_true", help="with --row: compute it anew and compare")
+    _workers(p)
+
+    p = add("map", mapping.map_, "every scheme in every form: proved order, leading error, names")
+    mapping.arguments(p)
     _workers(p)
 
     p = add("certify", commands.certify, "prove and write theory/certificates")

@@ -5,79 +5,20 @@ Strings in, a string out: what is said in numbers comes from the caller's rows.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from string import Template
 from typing import Any
 
+from experiments.identify import command, identity
+
 Row = Mapping[str, Any]
 
-CSS = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
-  --paper: #ffffff; --tint: #f6f8fa; --bad: #b54708; --accent: #0060a0; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa5b1; --line: #353c45;
-  --paper: #0f1318; --tint: #181d24; --bad: #ff9a57; --accent: #6cb8f0; }
-  .plot svg { filter: brightness(1.25); } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1rem 1rem 4rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 1.2rem 0 .6rem; }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
-p, li { max-width: 46rem; }
-code, pre { font: .88em/1.5 ui-monospace, monospace; }
-pre { background: var(--tint); border: 1px solid var(--line); border-radius: 6px; padding: .7rem;
-  overflow-x: auto; overflow-wrap: normal; }
-nav a { color: var(--accent); margin-right: 1rem; white-space: nowrap; }
-figure { margin: 1rem 0; }
-figcaption, .soft { color: var(--soft); font-size: .9rem; }
-svg { display: block; width: 100%; height: auto; color: var(--ink); }
-.narrow { display: none; }
-.half { max-width: 36rem; }
-.warn { border-left: 4px solid var(--bad); background: var(--tint); padding: .5rem .8rem; }
-table { border-collapse: collapse; width: 100%; }
-.scroll { overflow-x: auto; }
-.scroll th { overflow-wrap: normal; white-space: nowrap; padding-right: .6rem; }
-thead th { text-align: left; vertical-align: bottom; border-bottom: 2px solid var(--line);
-  padding: 0; }
-th button { all: unset; cursor: pointer; padding: .3rem .4rem; font-size: .82rem;
-  font-weight: 600; color: var(--accent); }
-th button:focus-visible { outline: 2px solid var(--accent); }
-th[aria-sort=ascending] button::after { content: " \\25B4"; }
-th[aria-sort=descending] button::after { content: " \\25BE"; }
-tbody { border-bottom: 1px solid var(--line); }
-td { padding: .35rem .4rem 0; vertical-align: top; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-tr.more td { padding: 0 .4rem .4rem; }
-.bad { color: var(--bad); font-weight: 600; }
-summary { cursor: pointer; font-size: .9rem; color: var(--soft); }
-summary.bad { color: var(--bad); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; margin: .5rem 0;
-  font-size: .9rem; }
-dt { color: var(--soft); } dd { margin: 0; }
-@media (max-width: 640px) { .wide { display: none; } .narrow { display: block; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; }
-  td, tr.more td { padding-left: .15rem; padding-right: .15rem; }
-  th button { padding: .3rem .15rem; font-size: .74rem; overflow-wrap: normal; } }
-"""
 
-SCRIPT = """
-for (const head of document.querySelectorAll("table.sortable")) {
-  const heads = [...head.tHead.rows[0].cells];
-  heads.forEach((cell, i) => cell.querySelector("button").addEventListener("click", () => {
-    const down = cell.getAttribute("aria-sort") === "ascending";
-    heads.forEach(other => other.removeAttribute("aria-sort"));
-    cell.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const key = body => body.rows[0].cells[i].dataset.key;
-    const number = key => key === "" ? -Infinity : Number(key);
-    const sorted = [...head.tBodies].sort((a, b) =>
-      i ? number(key(a)) - number(key(b)) : key(a).localeCompare(key(b)));
-    head.append(...(down ? sorted.reverse() : sorted));
-  }));
-}
-"""
-
+HERE = Path(__file__).parent
 DOCUMENT = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -104,9 +45,17 @@ def document(title: str, sections: Sequence[tuple[str, str]]) -> str:
         f'<section id="{anchor}"><h2>{escape(heading)}</h2>\n{body}\n</section>'
         for (heading, anchor), (_, body) in zip(names, sections, strict=True)
     )
+    css, script = (HERE.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return DOCUMENT.substitute(
-        title=escape(title), css=CSS, script=SCRIPT, links=links, sections="\n".join(parts)
+        title=escape(title), css=css, script=script, links=links, sections="\n".join(parts)
     )
+
+
+def data(name: str, value: Any) -> str:
+    """Rows for the page's script, which finds them by this id."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    text = text.replace("</", r"<\/")
+    return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def prose(text: str) -> str:
@@ -151,13 +100,23 @@ COLUMNS = {
 """Order columns of the table, with their headings."""
 
 
-def table(rows: Sequence[Row], names: Sequence[str], plots: Sequence[str]) -> str:
-    """One body per row: the orders, and below them the verdict, which opens the details."""
+def table(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """One body per row: the orders, and below them the verdict, which opens the details.
+
+    A filter stands above it, where a script runs; the script draws each row's plot, too.
+    """
     heads = ["solver", *COLUMNS.values()]
     head = "".join(f'<th scope="col"><button type="button">{h}</button></th>' for h in heads)
-    bodies = (_body(*parts) for parts in zip(rows, names, plots, strict=True))
+    bodies = (_body(*parts) for parts in zip(rows, names, strict=True))
+    kinds = "".join(f"<option>{f}</option>" for f in sorted({row["family"] for row in rows}))
     return (
-        f'<table class="sortable"><thead><tr>{head}</tr></thead>\n'
+        '<form class="filter" data-table="solvers" hidden>'
+        '<label>Filter <input type="search" name="text" placeholder="name, form, verdict">'
+        '</label><label>Family <select name="family">'
+        f'<option value="">all</option>{kinds}</select></label>'
+        '<label><input type="checkbox" name="short"> below the claim</label>'
+        '<output aria-live="polite"></output></form>\n'
+        f'<table class="sortable" id="solvers"><thead><tr>{head}</tr></thead>\n'
         + "\n".join(bodies)
         + "</table>"
     )
@@ -177,16 +136,24 @@ def beside(pairs: Sequence[tuple[Row, Row]]) -> str:
     return f'<div class="scroll"><table>{body}</table></div>'
 
 
-def simple(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    """Cells as they are; those of numbers stand right."""
+def simple(
+    heads: Sequence[str], lines: Sequence[Sequence[Any]], ids: Sequence[str] | None = None
+) -> str:
+    """Cells as they are; those of numbers stand right.  ``ids`` are anchors of the lines."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
-    body = "".join(f"<tr>{''.join(map(_cell, line))}</tr>" for line in lines)
+    marks = [f' id="{name}"' for name in ids] if ids else [""] * len(lines)
+    body = "".join(
+        f"<tr{mark}>{''.join(map(_cell, line))}</tr>"
+        for mark, line in zip(marks, lines, strict=True)
+    )
     table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="scroll"><table>{table}</table></div>'
 
 
 def _cell(value: Any) -> str:
     text = str(value)
+    if text.startswith("scoreproof "):
+        return f'<td><code class="command">{escape(text)}</code></td>'
     kind = ' class="n"' if re.fullmatch(r"[-+.\de]+", text) else ""
     return f"<td{kind}>{_breakable(text)}</td>"
 
@@ -197,8 +164,10 @@ def _solver(row: Row) -> str:
 
 def _found(row: Row) -> str:
     short = row["claimed"] is not None and row["proved"] < row["claimed"]
+    link = f'<a href="#{identity("order", row)}">'
     return "".join(
-        f'<td class="n{" bad" if short and key == "proved" else ""}">{_number(row[key])}</td>'
+        f'<td class="n{" bad" if short and key == "proved" else ""}">'
+        f"{link}{_number(row[key])}</a></td>"
         for key in FOUND
     )
 
@@ -207,7 +176,7 @@ def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _body(row: Row, name: str, plot: str) -> str:
+def _body(row: Row, name: str) -> str:
     short = row["claimed"] is not None and row["proved"] < row["claimed"]
     solver = f"<b>{_breakable(row['method'])}</b>{_options(row)}"
     cells = [f'<td data-key="{escape(name)}">{solver}</td>']
@@ -218,11 +187,14 @@ def _body(row: Row, name: str, plot: str) -> str:
         cells.append(f'<td class="n{bad}" data-key="{plain}">{_number(value)}</td>')
     kind = ' class="bad"' if short else ""
     stale = "" if row["certificate"] == "current" else f" (certificate {row['certificate']})"
+    id = identity("order", row)
+    words = " ".join((name, row["family"], row["form"], row["verdict"], row["source"])).lower()
+    marks = f'id="{id}" data-family="{row["family"]}" data-text="{escape(words)}"'
     return (
-        f"<tbody><tr>{''.join(cells)}</tr>\n"
+        f"<tbody {marks}{' data-short' if short else ''}><tr>{''.join(cells)}</tr>\n"
         f'<tr class="more"><td colspan="{len(cells)}"><details><summary{kind}>'
         f"{escape(row['verdict'] + stale)}</summary>{_details(row)}"
-        f'<figure class="plot half">{plot}</figure></details></td></tr></tbody>'
+        f'<div data-row="{id}"></div></details></td></tr></tbody>'
     )
 
 
@@ -247,6 +219,7 @@ def _details(row: Row) -> str:
         "window of h": _range(row["window"]),
         "source": escape(row["source"]),
         "certificate": row["certificate"],
+        "again": f"<code>{command(identity('order', row))}</code>",
     }
     inside = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in facts.items())
     return f"<dl>{inside}</dl>"

@@ -28,7 +28,17 @@ from experiments.style import (
     style,
 )
 
-__all__ = ["convergence", "family", "inline", "name_of", "overview", "save", "sheet", "work"]
+__all__ = [
+    "convergence",
+    "family",
+    "foremost",
+    "inline",
+    "name_of",
+    "overview",
+    "save",
+    "sheet",
+    "work",
+]
 
 Row = Mapping[str, Any]
 ORDERS = {1: ORANGE, 2: SKY, 3: GREEN, 4: BLUE}
@@ -215,19 +225,8 @@ def family(rows: Sequence[Row], *, across: int = 2) -> Figure:
 
 def work(rows: Sequence[Row], grid: str, *, at: int = 10) -> Figure:
     """Error against calls and derivatives; named: DDIM, and each family's best if it is better."""
-    curves: dict[str, list[tuple[int, float]]] = {}
-    kin: dict[str, str] = {}
-    for row in rows:
-        if row["grid"] == grid and row["error_rms"]:
-            point = (row["nfe"] + row["jvp"], row["error_rms"])
-            curves.setdefault(name_of(row), []).append(point)
-            kin[name_of(row)] = row["family"]
-    best = {name: _error_at(points, at) for name, points in curves.items()}
-    first = [
-        min((n for n in best if kin[n] == k), key=best.__getitem__) for k in set(kin.values())
-    ]
-    plain = best.get("ddim", math.inf)
-    named = {"ddim"} & set(curves) | {name for name in first if best[name] < 0.99 * plain}
+    curves = _work_curves(rows, grid)
+    named = foremost(rows, grid, at=at)
     colours = [BLUE, ORANGE, GREEN, PINK, SKY, RED]
     with style():
         figure = Figure(figsize=(6, 4.4), layout="constrained")
@@ -236,7 +235,7 @@ def work(rows: Sequence[Row], grid: str, *, at: int = 10) -> Figure:
         for points in curves.values():
             axes.plot(*zip(*points, strict=True), color=INK, lw=0.7, alpha=0.18)
         ends = []
-        for i, name in enumerate(sorted(named, key=best.__getitem__)):
+        for i, name in enumerate(named):
             colour = INK if name == "ddim" else colours[i % len(colours)]
             axes.plot(*zip(*curves[name], strict=True), "o-", color=colour, ms=3.5)
             ends.append((*curves[name][-1], name, colour))
@@ -251,6 +250,25 @@ def work(rows: Sequence[Row], grid: str, *, at: int = 10) -> Figure:
         axes.set_xlabel("model calls + directional derivatives for one sample")
         axes.set_ylabel("RMS error of a pixel")
     return figure
+
+
+def _work_curves(rows: Sequence[Row], grid: str) -> dict[str, list[tuple[int, float]]]:
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row["grid"] == grid and row["error_rms"]:
+            point = (row["nfe"] + row["jvp"], row["error_rms"])
+            curves.setdefault(name_of(row), []).append(point)
+    return curves
+
+
+def foremost(rows: Sequence[Row], grid: str, *, at: int) -> list[str]:
+    """DDIM, and of each family the best at so many calls or less, if it is better than DDIM."""
+    curves, kin = _work_curves(rows, grid), {name_of(row): row["family"] for row in rows}
+    best = {name: _error_at(points, at) for name, points in curves.items()}
+    ranked = sorted(best, key=best.__getitem__)
+    first = {kin[name]: name for name in reversed(ranked)}.values()
+    plain = best.get("ddim", math.inf)
+    return [n for n in ranked if n == "ddim" or (n in first and best[n] < 0.99 * plain)]
 
 
 def _error_at(points: Iterable[tuple[int, float]], at: int) -> float:

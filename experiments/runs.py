@@ -187,7 +187,13 @@ def _read(name: str, argument: str) -> str:
 
 
 def report(args: Namespace) -> Answer:
-    """The report."""
+    """The report, or one of its rows."""
+    if args.row:
+        from experiments.row_command import row
+
+        return row(args)
+    if args.rerun:
+        raise ValueError("--rerun: got it without --row; it is allowed with --row ID")
     from experiments.report import FAST
     from experiments.report import report as write
     from experiments.study import load

@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import network_report, page, plots, score_report, store, teleport_report, work
+from experiments import (
+    atlas,
+    audit_report,
+    map_report,
+    network_report,
+    page,
+    plots,
+    score_report,
+    store,
+    teleport_report,
+    work,
+    work_report,
+)
 from experiments.figures import both
+from experiments.identify import identity
 from experiments.measure import PROBLEM
 from experiments.network_study import summary
 from experiments.orders import pairs
+from experiments.plots_map import chart as chart_of
 from experiments.references import cite
 from experiments.study import Study
 from experiments.terminal import Tick
@@ -21,6 +35,8 @@ scoreproof list methods  # names, options, claims
 scoreproof prove dpm_solver_3m --option as_published=true
 scoreproof converge dpm_solver_3m --option as_published=true --plot order.svg
 scoreproof orders        # the table
+scoreproof map --new     # schemes in forms where they have no name
+scoreproof report --row ID --rerun    # a row of this page made again, beside what is stored
 scoreproof certify       # prove all and rewrite theory/certificates
 """
 
@@ -38,24 +54,24 @@ def write(
 ) -> str:
     """The page; a tick for every solver's plot."""
     names = [plots.name_of(row) for row in orders]
-    curves = []
-    for i, (name, row) in enumerate(zip(names, orders, strict=True), 1):
-        curves.append(plots.inline(plots.convergence(row), f"c{i}", f"Error against step, {name}"))
-        tick(i, len(orders), name)
+    mapped = atlas.read()
+    tick(1, 3, "map")
     sources = "\n".join(f"- `{r.key}` {r.line}" for r in cite([row["method"] for row in orders]))
     return page.document(
         "scoreproof: solvers of the diffusion ODE, proved and measured",
         [
             ("What this is", introduction(orders, stale)),
             ("Orders at a glance", glance(orders)),
-            ("All solvers", solvers(orders, names, curves)),
+            ("The map", mapping(mapped)),
+            ("All solvers", solvers(orders, names)),
             ("As published and right", published(orders)),
             ("Convergence by family", families(orders)),
-            ("Error against work", against_work(study, problem, rows)),
+            ("Error against work", work_report.section(study, problem, rows)),
             ("Samples", samples(study, problem)),
             ("Teleportation", teleport_report.section(jumps, study)),
             ("A network's score", score_report.section(scores)),
             ("A trained network", network_report.section(summary.read())),
+            ("The peer audit", audit_report.section()),
             ("How each number was made", provenance(study, run)),
             ("Sources", page.prose(sources)),
         ],
@@ -95,7 +111,7 @@ def families(orders: Sequence[Row]) -> str:
     return both(lambda n: plots.family(orders, across=n), "f", described, caption)
 
 
-def solvers(orders: Sequence[Row], names: Sequence[str], curves: Sequence[str]) -> str:
+def solvers(orders: Sequence[Row], names: Sequence[str]) -> str:
     """The table."""
     guide = """
         Measured: the slope at the last doubling of the number of steps, with 50 digits and a
@@ -104,7 +120,33 @@ def solvers(orders: Sequence[Row], names: Sequence[str], curves: Sequence[str]) 
         Gaussian data; its other columns are measured without noise. A verdict opens the leading
         error, the plot and the source; a heading sorts.
     """
-    return page.prose(guide) + page.table(orders, names, curves)
+    shown = {
+        identity("order", row): _drawn(row, name) for row, name in zip(orders, names, strict=True)
+    }
+    return page.prose(guide) + page.table(orders, names) + page.data("data-orders", shown)
+
+
+def _drawn(row: Row, name: str) -> dict[str, Any]:
+    """What the script needs for the plot of a row."""
+    curves = {
+        kind: [[float(f"{x:.4g}") for x in point] for point in curve if point[1] > 0]
+        for kind, curve in row["curves"].items()
+    }
+    kept = {key: row[key] for key in ("form", "claimed", "proved")}
+    return {"name": name, **kept, "curves": {k: c for k, c in curves.items() if c}}
+
+
+def mapping(found: Mapping[str, Any]) -> str:
+    """The map: its table, its picture, and the cells for the script."""
+    caption = (
+        "Filled: published, named. Framed: named in this project first. Pale: a published method"
+        " written in another form. Dashed: without a name; its leading error."
+    )
+    svg = plots.inline(
+        chart_of(found["cells"]), "mp", "Proved order of every scheme in every form"
+    )
+    still = f"<details><summary>As one picture</summary>{page.figure(svg, caption)}</details>"
+    return map_report.section(found) + still + page.data("data-map", map_report.embedded(found))
 
 
 def published(orders: Sequence[Row]) -> str:
@@ -115,32 +157,6 @@ def published(orders: Sequence[Row]) -> str:
         for the other.
     """)
     return said + page.beside(pairs(orders))
-
-
-def against_work(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:
-    """One plot a grid, and what did not run."""
-    said = page.prose(f"""
-        The target is a mixture of {study.components} Gaussians with full covariances, fitted to
-        {study.target} ({len(problem.basis)} pixels). {study.samples} points are carried from
-        σ/α = {study.rho_start:g} to {study.rho_end:g}. The error is the root mean square over
-        samples and pixels against the exact flow ({problem.source}; its own error:
-        {problem.error:.1e}). Grey: every method with its defaults and as published, of equal runs
-        one. Named: DDIM, and the best of each family at {study.sheet.nfe} calls or less where it
-        is better. Taylor methods also pay for directional derivatives, and their runs end at
-        {study.work} calls and derivatives. DPM-Solver-v3 takes its statistics from the mean and
-        the variances alone.
-    """)
-    refused = [row for row in rows if row["error_rms"] is None]
-    if refused:
-        names = ", ".join(sorted({plots.name_of(row) for row in refused}))
-        said += page.warning(f"{len(refused)} runs overflowed and have no error: {names}.")
-    for grid in study.grids:
-        figure = plots.work(rows, grid.name, at=study.sheet.nfe)
-        svg = plots.inline(figure, f"w-{grid.name}", f"Error against work, grid {grid.name}")
-        options = "".join(f", {key} = {value:g}" for key, value in grid.options.items())
-        caption = f"Grid {grid.name}{options}, schedule {grid.schedule}."
-        said += page.figure(svg, caption, "plot half")
-    return said
 
 
 def samples(study: Study, problem: work.Problem) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments import page, plots, store, work
 from experiments.figures import both
+from experiments.identify import command, identity
 from experiments.plots_teleport import against_level, looseness, trajectories
 from experiments.study import Study, load
 from experiments.teleported import BEST, cells
@@ -150,6 +151,7 @@ def section(found: Measured, study: Study) -> str:
         return against_level(found.rows, found.landing, found.bounds, TOLERANCE, across=across)
 
     said += both(levels, "tl", "Error against landing level", caption)
+    said += _rows(found.rows)
     random = {
         "any covariances": list(looseness_rows(MIXTURES, seed=1)),
         "one covariance": list(looseness_rows(MIXTURES, seed=2, common=True)),
@@ -165,6 +167,25 @@ def section(found: Measured, study: Study) -> str:
     sheet = plots.inline(plots.sheet(found.pictures), "ts", "Samples with and without a jump")
     said += page.figure(sheet, f"The same start points at {NFE} model calls.", "half")
     return said + _whole(found.whole)
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The runs behind the picture of levels."""
+    heads = ("solver", "landing σ", "calls", "median error", "again")
+    done = [row for row in rows if row["error_median"] is not None]
+    ids = [identity("work", row) for row in done]
+    lines = [
+        (
+            plots.name_of(row),
+            "–" if row["level"] is None else f"{row['level']:g}",
+            row["nfe"],
+            f"{row['error_median']:.3g}",
+            command(name),
+        )
+        for row, name in zip(done, ids, strict=True)
+    ]
+    table = page.simple(heads, lines, ids=[f"t-{name}" for name in ids])
+    return f"<details><summary>Rows of these runs</summary>{table}</details>"
 
 
 def _whole(found: Mapping[str, Any] | None) -> str:

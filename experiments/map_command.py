@@ -1,0 +1,67 @@
+"""The command ``map``: every scheme in every form, from stored rows or proved anew."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from experiments import store
+from experiments.answer import Answer
+from experiments.terminal import bar, say, table
+
+HEADS = ("scheme", "form", "order", "any\ngrid", "warm-up", "slope", "names", "leading error")
+
+
+def arguments(p: ArgumentParser) -> None:
+    """Of the command."""
+    p.add_argument("names", nargs="*", metavar="NAME", help="schemes or forms; all by default")
+    p.add_argument("--new", action="store_true", help="only cells without a name")
+    p.add_argument("--plot", metavar="FILE", help="draw it: .png, .svg or .pdf")
+    p.add_argument("--summary", metavar="FILE", help="prove all anew and write the map, as JSON")
+    p.add_argument("--out", default="report/results", metavar="DIR", help="for rows on the way")
+
+
+def map_(args: Namespace) -> Answer:
+    """The stored map; with --summary one that is proved and measured now."""
+    from experiments import atlas, plots_map
+    from experiments.style import drawable, save
+
+    if args.plot:
+        drawable(store.writable(args.plot, "--plot"), "--plot")
+    if args.summary:
+        store.writable(args.summary, "--summary")
+        with bar("map") as tick:
+            found = atlas.prove(args.out, workers=args.workers, progress=tick)
+        with store.replacing(args.summary) as file:
+            file.write(atlas.text(found))
+    else:
+        found = atlas.read()
+    if args.plot:
+        save(plots_map.chart(found["cells"]), args.plot)
+    known = {row[key] for row in found["cells"] for key in ("scheme", "form")}
+    for name in args.names:
+        if name not in known:
+            allowed = ", ".join([*found["schemes"], *atlas.COLUMNS])
+            raise ValueError(f"name: got {name!r}; allowed: {allowed}")
+    names = set(args.names) or known
+    rows = [
+        row
+        for row in found["cells"]
+        if {row["scheme"], row["form"]} & names and (row["state"] == "new" or not args.new)
+    ]
+
+    def show() -> None:
+        lines = [
+            (
+                row["scheme"],
+                row["form"],
+                *(row.get(k) for k in ("order", "any_grid", "plain_start", "measured")),
+                ", ".join(row.get("names") or [f"= {n}" for n in row.get("same", ())]) or "new",
+                row.get("leading_error", row.get("refused")),
+            )
+            for row in rows
+        ]
+        table(HEADS, lines)
+        if not atlas.current(found):
+            say(f"proved before the last edit of the sources: {atlas.COMMAND}")
+
+    return Answer(rows, show)
