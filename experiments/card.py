@@ -22,10 +22,12 @@ from torch import Tensor
 
 from experiments import store
 from experiments.datamodules import Pictures
+from experiments.folder import CARD as TRAINING
 from experiments.folder import Folder
 from experiments.metrics.extractors import as_bytes
 from experiments.metrics.measured import CHECKED, Images, data_for, measured, read
 from experiments.metrics.nearest import nearest
+from experiments.network_study.scores import Flat
 from experiments.plots_training import curves, long
 from experiments.sampling.sheet import tiled
 from experiments.sampling.source import Source, opened
@@ -33,7 +35,6 @@ from experiments.style import save
 from experiments.terminal import Stage, silent
 from experiments.training import moments_of
 from gaussian_score.diagnostics import SIGMAS, baselines, compare
-from solvers.denoiser import Denoiser
 
 CARD, CURVE, SAMPLES, NEAREST = "CARD.md", "loss.svg", "samples.png", "nearest.png"
 POINTS = 256
@@ -74,11 +75,13 @@ def write(
         ValueError: images of another network, or a folder or data that cannot be read.
     """
     folder = Folder(Path(place))
+    if not folder.begun:
+        raise ValueError(f"FOLDER: got {str(place)!r} without {TRAINING}; a training's is allowed")
     named = folder.training().data
     source, shown = opened(place), read(images)
     if shown.about.get("checkpoint") != source.digest:
         raise ValueError(
-            f"images: got {str(images)!r}, which is no set of images of {folder.place}; a folder"
+            f"SET: got {str(images)!r}, which is no set of images of {folder.place}; a folder"
             " that sample wrote with it is allowed"
         )
     data = data_for(named, shown)
@@ -101,24 +104,11 @@ def explained(source: Source, data: Pictures, *, points: int = POINTS) -> list[d
     pixels = data.validation[slice(None)][0].double()
     moments = moments_of(data.training)
     law = {"Gaussian": baselines(moments)["Gaussian"]}
-    learned = _Flat(source.denoiser(), source.shape)
+    learned = Flat(source.denoiser(), source.shape)
     rows = compare(learned, law, pixels.flatten(1), sigmas=SIGMAS, samples=points)
     return [
         {"sigma": r["sigma"], "explained": r["score"]["explained"], "gap": r["gap"]} for r in rows
     ]
-
-
-@dataclass(frozen=True)
-class _Flat:
-    """A denoiser of images for rows of numbers."""
-
-    model: Denoiser
-    shape: tuple[int, ...]
-
-    def denoise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
-        """D at x, (B, D)."""
-        found = self.model.at("data", x.reshape(-1, *self.shape), sigma, alpha, sigma)
-        return found.flatten(1)
 
 
 def by_class(images: Images, data: Pictures) -> Tensor:
@@ -149,7 +139,7 @@ def _groups(images: Images, data: Pictures) -> list[Tensor]:
     fewest = min(map(len, groups))
     if fewest < len(groups):
         raise ValueError(
-            f"images: got {fewest} of one class; {len(groups)} or more of each, a row of the"
+            f"SET: got {fewest} of one class; {len(groups)} or more of each, a row of the"
             " sheet, are allowed"
         )
     return groups

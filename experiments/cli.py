@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 from experiments import commands, runs, store
@@ -20,6 +22,17 @@ WHAT = ("methods", "schedules", "grids", "forms", "options")
 FAILURES = (ValueError, ArithmeticError, OSError)
 """What bad input raises; anything else is our mistake and keeps its traceback."""
 INTERRUPTED = 130
+NUMBERS = {"int": "an integer", "float": "a number"}
+SPOKEN = {
+    "FILE": ("--checkpoint", "--classifier", "--embeddings", "--stats", "--weights"),
+    "grid": ("--grid-option",),
+    "grid.name": ("--grid",),
+    "labels": ("--labels", "--label"),
+    "levels": ("--sigma-min", "--sigma-max"),
+    "options": ("--option",),
+    "source": ("--data", "--images"),
+}
+"""Options by what messages call their values, where that is another name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,6 +40,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line instead of the usage."""
+        for kind, allowed in NUMBERS.items():
+            message = re.sub(
+                rf"invalid {kind} value: (.*)", rf"got \1; {allowed} is allowed", message
+            )
         listed = "allowed" in message or "choose from" in message
         raise ValueError(message if listed else f"{message}; allowed: see {self.prog} --help")
 
@@ -46,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):  # the reader has gone: there is nothing to say
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"scoreproof: {_line(error)}", file=sys.stderr)
+        message = _typed(_line(error), sys.argv[1:] if argv is None else argv)
+        print(f"scoreproof: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("scoreproof: interrupted", file=sys.stderr)
@@ -57,6 +75,20 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
+
+
+def _typed(message: str, argv: Sequence[str]) -> str:
+    """The message with the name of the option whose value it refuses, as it was typed."""
+    name, _, rest = message.partition(":")
+    first, _, key = name.partition(".")
+    options = SPOKEN.get(name) or SPOKEN.get(first) or (f"--{name.replace('_', '-')}",)
+    words = [part for word in argv for part in word.split("=", 1)]
+    given = dict(pairwise([*words, ""]))
+    typed = [o for o in options if o in given and (name != "FILE" or given[o] in rest)]
+    if not typed:
+        return message
+    named = f" {key}" if key and name not in SPOKEN else ""
+    return f"{', '.join(typed)}{named}:{rest}"
 
 
 def parser() -> Parser:
@@ -118,10 +150,12 @@ def parser() -> Parser:
     p.add_argument("--save", metavar="FILE.npz", help="write the statistics of the data")
 
     p = add("run", runs.study, "all runs of a study, and the best of them")
-    p.add_argument("study", metavar="STUDY", help="digits, teleport, network, or a TOML file")
+    known = "digits, teleport, network, residual, galaxies, or a TOML file"
+    p.add_argument("study", metavar="STUDY", help=known)
     p.add_argument("--out", default="report/results", metavar="DIR", help="default report/results")
     p.add_argument("--summary", metavar="FILE", help="write the best rows, as JSON")
-    p.add_argument("--checkpoint", metavar="DIR", help="of a network study; default: ours")
+    p.add_argument("--checkpoint", metavar="PATH", help="of network (default: ours) or galaxies")
+    p.add_argument("--plot", metavar="FILE", help="of galaxies: .png, .svg or .pdf")
     p.add_argument("--scheduler", metavar="ADDRESS", help="of Dask, instead of own processes")
     _workers(p)
 

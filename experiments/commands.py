@@ -65,11 +65,11 @@ def chosen(args: Namespace) -> tuple[Entry, dict[str, Any]]:
     return e, options
 
 
-def option(text: str) -> tuple[str, Any]:
+def option(text: str, name: str = "--option") -> tuple[str, Any]:
     """KEY=VALUE; the value is JSON, a fraction p/q, or a word."""
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise ValueError(f"--option: got {text!r}; KEY=VALUE is allowed")
+        raise ValueError(f"{name}: got {text!r}; KEY=VALUE is allowed")
     if re.fullmatch(r"-?\d+/[1-9]\d*", value):
         return key, Fraction(value)
     try:

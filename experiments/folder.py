@@ -102,7 +102,8 @@ class Folder:
 
     def training(self) -> Training:
         """The recipe on the card."""
-        return self._about(CARD, lambda: Training.from_json(self.card().get("training", {})))
+        card = self.card()
+        return self._about(CARD, lambda: Training.from_json(card.get("training", {})))
 
     def network(self) -> Preconditioned:
         """The network with the weights that it begins with."""

@@ -150,13 +150,23 @@ def study(args: Namespace) -> Answer:
     """All rows of a study; the best without a teleport and with one."""
     from experiments import work
     from experiments.network_study.command import network
+    from experiments.residual_study import residual
     from experiments.study import load, opened
     from experiments.teleported import BEST, best, cells, summary
 
-    if opened(args.study)[1].get("kind") == "network":
+    kind = opened(args.study)[1].get("kind")
+    if kind == "galaxies":
+        from experiments.galaxy import galaxies
+
+        return galaxies(args)
+    if args.plot:
+        raise ValueError(f"--plot: got {args.plot!r}; allowed for studies of galaxies")
+    if kind == "network":
         return network(args)
     if args.checkpoint:
         raise ValueError(f"--checkpoint: got {args.checkpoint!r}; allowed for studies of networks")
+    if kind == "residual":
+        return residual(args)
     out = store.writable(args.summary, "--summary") if args.summary else None
     asked = load(args.study)
     with bar(args.study) as tick:

@@ -140,7 +140,7 @@ def read(hint: Any, value: Any, where: str = "") -> Any:
         return {k: read(get_args(hint)[1], v, f"{name}.{k}.") for k, v in value.items()}
     allowed = (int, float) if hint is float else hint
     good = isinstance(value, allowed) and not isinstance(value, bool)
-    check(name, value, good, f"a {hint.__name__}")
+    check(name, value, good, f"a {getattr(hint, '__name__', hint)}")
     return value
 
 

@@ -82,6 +82,8 @@ def train(
     """
     folder = Folder(Path(out))
     _check_place(folder, resume)
+    if minutes is not None and not minutes >= 0:
+        raise ValueError(f"minutes: got {minutes}; a number >= 0 is allowed")
     data = data or training.module()
     data.setup()
     if folder.begun:
@@ -175,8 +177,8 @@ class Keeper(pl.Callback):
         errors = denoising_errors(learning.average, self.validation, null=learning.classes)
         if not (math.isfinite(loss) and all(map(math.isfinite, errors.values()))):
             raise ValueError(
-                f"rate is {recipe.rate}, and the loss before image {seen} is not finite; nothing"
-                " since the last row was kept, and a smaller rate is allowed"
+                f"rate: got {recipe.rate}, and the loss before image {seen} is not finite;"
+                " nothing since the last row was kept, and a smaller one is allowed"
             )
         self.rows.append(
             {
@@ -195,7 +197,9 @@ def _check_place(folder: Folder, resume: bool) -> None:
     if place.exists() and not place.is_dir():
         raise ValueError(f"out: got {str(place)!r}, which is a file; a folder is allowed")
     if resume and not place.is_dir():
-        raise ValueError(f"resume: {str(place)!r} is no folder; that of a training is allowed")
+        raise ValueError(
+            f"out: got {str(place)!r}, which is no folder; that of a training is allowed"
+        )
     if not resume and place.is_dir() and any(place.iterdir()):
         raise ValueError(
             f"out: got {str(place)!r}, which is not empty; a new folder, or resume, is allowed"
@@ -208,7 +212,7 @@ def _check_same(folder: Folder, training: Training, data: Pictures) -> None:
     for name, value in stored.items():
         if asked[name] != value:
             raise ValueError(
-                f"{name} is {asked[name]!r}; {value!r}, as in {folder.place}, is allowed"
+                f"{name}: got {asked[name]!r}; {value!r}, as in {folder.place}, is allowed"
             )
     before, now = folder.card()["data"], data.provenance()
     for name, value in now.items():

@@ -83,21 +83,21 @@ class Training:
             _integer("widths", width, 1)
         for name in ("rate", "ramp", "clip", "level_deviation"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} is {getattr(self, name)}; a number > 0 is allowed")
+                raise ValueError(f"{name}: got {getattr(self, name)}; a number > 0 is allowed")
         if not 0 <= self.floor < math.inf:
-            raise ValueError(f"floor is {self.floor}; a finite number >= 0 is allowed")
+            raise ValueError(f"floor: got {self.floor}; a finite number >= 0 is allowed")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; a number from 0 to below 1 is allowed")
+            raise ValueError(f"dropout: got {self.dropout}; a number from 0 to below 1 is allowed")
         for name, allowed in {"target": TARGETS, "backbone": BACKBONES}.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; {', '.join(allowed)} are allowed"
+                    f"{name}: got {getattr(self, name)!r}; {', '.join(allowed)} are allowed"
                 )
         if self.residual not in (None, "gaussian"):
-            raise ValueError(f"residual is {self.residual!r}; gaussian or nothing is allowed")
+            raise ValueError(f"residual: got {self.residual!r}; gaussian or nothing is allowed")
         if self.residual and self.target != "edm":
             raise ValueError(
-                f"target is {self.target!r}; with residual {self.residual!r} edm is allowed"
+                f"target: got {self.target!r}; with residual {self.residual!r} edm is allowed"
             )
 
     @classmethod
@@ -194,4 +194,4 @@ def network(
 
 def _integer(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}; an integer >= {least} is allowed")
+        raise ValueError(f"{name}: got {value!r}; an integer >= {least} is allowed")

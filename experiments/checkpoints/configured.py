@@ -9,7 +9,6 @@ each by a published name, as a JSON file or as its values.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from experiments.checkpoints.checkpoint import Checkpoint
 from experiments.checkpoints.published import SCORE_SDE
 from experiments.checkpoints.published_adm import DDIM, FLAGS
+from experiments.checkpoints.safe import parsed
 from experiments.checkpoints.schedules import Label, cosine, written
 from solvers.schedules import VE, DDPMDiscrete, Schedule, SubVP, VPLinear, check_parameters
 
@@ -59,7 +59,7 @@ def configured(
         tree: Any = PUBLISHED[config]
     elif isinstance(config, str) and config.endswith(".json"):
         try:
-            tree = json.loads(Path(config).read_text())
+            tree = parsed(Path(config).read_text())
         except (OSError, ValueError):
             raise ValueError(f"config: got {config!r}; a JSON file is allowed") from None
     else:

@@ -14,7 +14,6 @@ A published model file from before 2023 names its attention layers otherwise; th
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import torch
 
 from experiments.checkpoints import shards
 from experiments.checkpoints.checkpoint import Checkpoint
-from experiments.checkpoints.safe import weights
+from experiments.checkpoints.safe import parsed, weights
 from experiments.checkpoints.schedules import Label, cosine, tabulated, written
 from experiments.checkpoints.stored import read
 from solvers.schedules import EDM, VE, DDPMDiscrete, Flow, Schedule, check_parameters
@@ -99,7 +98,7 @@ def _scheduler(path: Path, home: Path) -> dict[str, Any]:
 def json_object(file: Path) -> dict[str, Any]:
     """A file's JSON object; ``ValueError`` for anything else."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"FILE: got {str(file)!r} ({error.strerror}); it is needed") from None
     except (ValueError, RecursionError):
@@ -137,10 +136,7 @@ def describe(config: dict[str, Any], scheduler: dict[str, Any]) -> Checkpoint:
         levels = (scheduler.get("sigma_min", 0.002), scheduler.get("sigma_max", 80.0))
     elif name in ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"):
         s, predicts = Flow(), "velocity"
-        steps = scheduler.get("num_train_timesteps", 1000)
-        if type(steps) is not int or steps < 1:
-            raise ValueError(f"num_train_timesteps: got {steps!r}; a count is allowed")
-        label = Label(scale=float(steps))
+        label = Label(scale=float(_times(scheduler)))
     elif name in [*DISCRETE]:
         s, kind = discrete(scheduler), scheduler.get("prediction_type", "epsilon")
         if kind not in [*KINDS]:
@@ -180,6 +176,14 @@ def _width(value: Any) -> int:
     return width
 
 
+def _times(scheduler: dict[str, Any]) -> int:
+    """How many there are in training."""
+    steps = scheduler.get("num_train_timesteps", 1000)
+    if type(steps) is not int or steps < 1:
+        raise ValueError(f"num_train_timesteps: got {steps!r}; a count is allowed")
+    return steps
+
+
 def discrete(scheduler: dict[str, Any]) -> Schedule:
     """β of a scheduler's configuration: even, even in √β, from cos², or a list.
 
@@ -188,7 +192,7 @@ def discrete(scheduler: dict[str, Any]) -> Schedule:
     """
     if scheduler.get("rescale_betas_zero_snr"):
         raise ValueError("rescale_betas_zero_snr: got true; false is allowed")
-    steps = scheduler.get("num_train_timesteps", 1000)
+    steps = _times(scheduler)
     low, high = scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02)
     even = check_parameters(DDPMDiscrete(low, high, steps))
     kind, given = scheduler.get("beta_schedule", "linear"), scheduler.get("trained_betas")

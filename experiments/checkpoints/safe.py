@@ -1,8 +1,10 @@
-"""Files of tensors and nothing else: safetensors, read and written; hashes of files."""
+"""Files of tensors and nothing else: safetensors, read and written; hashes of files; JSON."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,12 @@ def sha256(*files: Path) -> str:
                 f"FILE: got {str(file)!r} ({error.strerror}); a file is allowed"
             ) from None
     return whole.hexdigest()
+
+
+def parsed(text: str) -> Any:
+    """The value of JSON. 10⁴⁰⁰ is infinite, as 1e400 is, and refused where numbers are finite."""
+    return json.loads(text, parse_int=_whole)
+
+
+def _whole(text: str) -> int | float:
+    return int(text) if len(text) <= sys.float_info.max_10_exp else float(text)

@@ -69,7 +69,7 @@ def read(path: Path) -> Any:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _archive(path, size) if data[:2] == b"PK" else _stream(data, size)
     except OSError as error:
-        reason = f"({error.strerror or 'unreadable'})"
+        reason = f"cannot be read ({error.strerror or 'no reason given'})"
     except DAMAGE as error:
         reason = str(error).partition("\n")[0][:200] or "is damaged"
     raise ValueError(

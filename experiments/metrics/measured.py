@@ -74,7 +74,10 @@ def read(place: str | Path) -> Images:
             f"SET: got {str(place)!r}, which does not exist; the folder of a set, a folder of"
             " pictures or a .npy is allowed"
         )
-    parts = Folder(str(place)).read()
+    try:
+        parts = Folder(str(place)).read()
+    except ValueError as error:
+        raise ValueError(f"SET: got {str(place)!r} ({error})") from None
     return Images(torch.cat([part.pixels for part in parts]), None, Path(place).name, {})
 
 

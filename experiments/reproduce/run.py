@@ -91,13 +91,15 @@ def reproduce(recipe: Recipe, asked: Asked, *, stage: Stage = silent) -> Report:
     cells = recipe.chosen(nfe=asked.nfe, rows=asked.rows)
     notes = tuple(dict.fromkeys(n for n in (recipe.note, *(c.note for c in cells)) if n))
     if asked.checkpoint is None:
+        if asked.stats:
+            raise ValueError(f"--stats: got {asked.stats[0]!r}; it is allowed with --checkpoint")
         empty = tuple(_line(c, why=c.blocked) for c in cells)
         return Report(recipe, empty, recipe.metric, None, notes, tuple(wanted(recipe, cells)))
     images = asked.images or recipe.images
     held = given(recipe, asked.checkpoint, asked.stats)
     said = [*notes, *caveats(recipe, held.source), *_few(recipe, images)]
     kinds = {"FID": _pictures, "latent MSE": _latents, "images per second": _speed}
-    lines, metric, more = kinds[recipe.metric](recipe, cells, held, asked, images, stage)
+    lines, metric, more = kinds[recipe.metric](Work(recipe, cells, held, asked, images, stage))
     found = tuple(replace(line, same=metric == recipe.metric) for line in lines)
     return Report(recipe, found, metric, images, (*said, *more))
 
@@ -129,19 +131,44 @@ def _line(cell: Cell, **found: Any) -> Line:
     return Line(cell.shown, cell.nfe, cell.paper, cell.sure, **found)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is measured, of what, and with what was given."""
+
+    recipe: Recipe
+    cells: tuple[Cell, ...]
+    held: Given
+    asked: Asked
+    images: int
+    stage: Stage
+
+    def job(self, cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Job:
+        """A run of a cell."""
+        return job_of(
+            self.recipe,
+            cell,
+            source,
+            self.held.path,
+            options,
+            images=self.images,
+            batch=min(self.asked.batch, self.images),
+            file=file,
+        )
+
+
 Found = tuple[list[Line], str, list[str]]
 One = Callable[[Cell, Source, dict[str, Any], str | None], tuple[float, dict[str, Any]]]
 """A run of a cell with these options and statistics: its figure, and what else it found."""
 
 
-def _each(cells: tuple[Cell, ...], held: Given, one: One) -> list[Line]:
+def _each(work: Work, one: One) -> list[Line]:
     """Every cell's best run."""
     lines = []
-    for cell in cells:
+    for cell in work.cells:
         try:
             if cell.blocked:
                 raise Missing(cell.blocked)
-            file, source = held.of(cell)
+            file, source = work.held.of(cell)
         except Missing as error:
             lines.append(_line(cell, why=str(error)))
             continue
@@ -152,78 +179,64 @@ def _each(cells: tuple[Cell, ...], held: Given, one: One) -> list[Line]:
     return lines
 
 
-def _pictures(
-    recipe: Recipe,
-    cells: tuple[Cell, ...],
-    held: Given,
-    asked: Asked,
-    images: int,
-    stage: Stage,
-) -> Found:
+def _pictures(work: Work) -> Found:
     from experiments.reproduce.measures import distance
     from experiments.sampling.engine import sample_set
 
-    with stage("data") as tick:
+    with work.stage("data") as tick:
         measure = distance(
-            asked.extractor,
-            recipe,
-            data=asked.data,
-            images=images,
-            weights=asked.inception,
+            work.asked.extractor,
+            work.recipe,
+            data=work.asked.data,
+            images=work.images,
+            weights=work.asked.inception,
             progress=tick,
         )
-    if recipe.network.classifier:
+    if work.recipe.network.classifier:
         from experiments.reproduce.classifier import guided
 
-        scale = recipe.guidance or 0.0
-        held = held.through(guided(asked.classifier, scale, recipe.network))
+        scale = work.recipe.guidance or 0.0
+        guide = guided(work.asked.classifier, scale, work.recipe.network)
+        work = replace(work, held=work.held.through(guide))
 
     def one(cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Any:
-        job = _job(recipe, cell, source, asked, options, images, file)
-        with _place(asked.out, cell, options) as place:
-            with stage(f"{cell.shown}, {cell.nfe} calls") as tick:
+        job = work.job(cell, source, options, file)
+        with _place(work.asked.out, cell, options) as place:
+            with work.stage(f"{cell.shown}, {cell.nfe} calls") as tick:
                 sample_set(job, place, source=source, devices=1, progress=tick)
-                return measure.of(place, images, tick), {}
+                return measure.of(place, work.images, tick), {}
 
-    return _each(cells, held, one), measure.name, measure.notes(images)
+    return _each(work, one), measure.name, measure.notes(work.images)
 
 
-def _latents(
-    recipe: Recipe,
-    cells: tuple[Cell, ...],
-    held: Given,
-    asked: Asked,
-    images: int,
-    stage: Stage,
-) -> Found:
+def _latents(work: Work) -> Found:
     from experiments.reproduce.latent_mse import Bench, encoded, spoken, stored
 
-    if asked.embeddings is not None:
-        texts = stored(asked.embeddings)
-    elif asked.prompts is not None:
-        texts = encoded(asked.prompts, held.path)
+    if work.asked.embeddings is not None:
+        texts = stored(work.asked.embeddings)
+    elif work.asked.prompts is not None:
+        texts = encoded(work.asked.prompts, work.held.path)
     else:
         raise ValueError("--prompts: got none; --prompts or --embeddings is needed")
-    width = texts.prompt.shape[2]
-    if width != held.source.context:
+    width, taken = texts.prompt.shape[2], work.held.source.context
+    if width != taken:
         raise ValueError(
-            f"--embeddings: got {width} numbers a token; {held.source.context}, as the network"
-            " takes, is allowed"
+            f"--embeddings: got {width} numbers a token; {taken}, as the network takes, is allowed"
         )
-    held = held.through(lambda source: spoken(source, texts))
-    with stage("reference") as tick:
+    work = replace(work, held=work.held.through(lambda source: spoken(source, texts)))
+    with work.stage("reference") as tick:
         bench = Bench.made(
-            recipe,
-            held.source,
+            work.recipe,
+            work.held.source,
             texts,
-            images=images,
-            batch=asked.batch,
-            exact=min(asked.converged, images),
+            images=work.images,
+            batch=work.asked.batch,
+            exact=min(work.asked.converged, work.images),
             progress=tick,
         )
 
     def one(cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Any:
-        with stage(f"{cell.shown}, {cell.nfe} calls") as tick:
+        with work.stage(f"{cell.shown}, {cell.nfe} calls") as tick:
             near, exact = bench.errors(cell, source, options, file, tick)
         return near, {} if exact is None else {"to the converged flow": exact}
 
@@ -235,48 +248,19 @@ def _latents(
             f"over the first {len(bench.seen)} images the paper's reference is {apart:.3g} from"
             f" the converged flow, whose own error is {error:.3g}"
         )
-    return _each(cells, held, one), recipe.metric, notes
+    return _each(work, one), work.recipe.metric, notes
 
 
-def _speed(
-    recipe: Recipe,
-    cells: tuple[Cell, ...],
-    held: Given,
-    asked: Asked,
-    images: int,
-    stage: Stage,
-) -> Found:
+def _speed(work: Work) -> Found:
     from experiments.reproduce.throughput import device_name, throughput
 
     def one(cell: Cell, source: Source, options: dict[str, Any], file: str | None) -> Any:
-        job = _job(recipe, cell, source, asked, options, images, file)
-        with stage(cell.shown) as tick:
+        job = work.job(cell, source, options, file)
+        with work.stage(cell.shown) as tick:
             speed = throughput(job, source, progress=tick)
         return speed.rate, speed.shares()
 
-    return _each(cells, held, one), recipe.metric, [f"on {device_name(held.source)}"]
-
-
-def _job(
-    recipe: Recipe,
-    cell: Cell,
-    source: Source,
-    asked: Asked,
-    options: dict[str, Any],
-    images: int,
-    file: str | None,
-) -> Job:
-    assert asked.checkpoint is not None
-    return job_of(
-        recipe,
-        cell,
-        source,
-        asked.checkpoint,
-        options,
-        images=images,
-        batch=min(asked.batch, images),
-        file=file,
-    )
+    return _each(work, one), work.recipe.metric, [f"on {device_name(work.held.source)}"]
 
 
 @contextmanager

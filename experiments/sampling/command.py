@@ -105,7 +105,7 @@ def job_of(args: Namespace) -> Job:
     ).split()
     values: dict[str, Any] = {k: given[k] for k in names if given[k] is not None}
     values["options"] = dict(option(text) for text in args.option)
-    values["grid_options"] = dict(option(text) for text in args.grid_option)
+    values["grid_options"] = dict(option(text, "--grid-option") for text in args.grid_option)
     values["first"], values["last"] = args.seeds
     if args.schedule is not None:
         values["schedule"] = {"name": args.schedule}

@@ -184,11 +184,19 @@ def test_torchs_tensors_come_back(tmp_path: Path) -> None:
                 assert torch.equal(found[key], want), key
 
 
+HUGE = 10**400
 WRONG: dict[str, tuple[str, str, Any]] = {
     "a scheduler's name": ("pipeline/scheduler/scheduler_config.json", "_class_name", []),
     "a prediction": ("pipeline/scheduler/scheduler_config.json", "prediction_type", []),
     "times of a flow": ("flow/scheduler/scheduler_config.json", "num_train_timesteps", []),
     "no times of a flow": ("flow/scheduler/scheduler_config.json", "num_train_timesteps", -1),
+    "endless times of a flow": (
+        "flow/scheduler/scheduler_config.json",
+        "num_train_timesteps",
+        HUGE,
+    ),
+    "endless times": ("pipeline/scheduler/scheduler_config.json", "num_train_timesteps", HUGE),
+    "a slope without end": ("pipeline/scheduler/scheduler_config.json", "beta_start", HUGE),
     "a lowest level": ("edm/scheduler/scheduler_config.json", "sigma_min", "x"),
     "a highest level": ("edm/scheduler/scheduler_config.json", "sigma_max", 1e-9),
     "no scale of latents": ("latent/vae/config.json", "scaling_factor", None),
@@ -204,7 +212,16 @@ WRONG: dict[str, tuple[str, str, Any]] = {
     "fewer classes than none": ("own/config.json", "classes", -1),
     "a label of its own": ("own/config.json", "label", {"zz": 1}),
     "levels upside down": ("own/config.json", "levels", [5, 1]),
+    "a label without end": ("own/config.json", "label", {"scale": HUGE}),
+    "a schedule without end": ("own/config.json", "schedule", {"name": "ve", "sigma_max": HUGE}),
 }
+
+NAMED = {
+    "_class_name": "scheduler",
+    "sigma_min": "levels",
+    "sigma_max": "levels",
+}
+"""Keys of a file that this program names otherwise."""
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +246,7 @@ def test_what_a_folder_says_is_checked(folders: Path, tmp_path: Path, case: str)
     shutil.copytree(folders / kind, tmp_path / kind)
     file = tmp_path / name
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
-    named = {"_class_name": "scheduler", "sigma_min": "levels", "sigma_max": "levels"}.get(
-        key, key
-    )
-    with pytest.raises(ValueError, match=f"{named}: got|config.json") as caught:
+    named = NAMED.get(key, key)
+    with pytest.raises(ValueError, match=rf"{named}(\.\w+)?: got|config.json") as caught:
         opened(tmp_path / kind)
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,20 +152,26 @@ def test_the_run_is_that_of_the_flow(source: Source) -> None:
     assert far(one, fine[0]) > 1e-2  # the control
 
 
+@dataclass(frozen=True)
+class Images:
+    """A law of vectors as one of images."""
+
+    law: GaussianMixture
+
+    def denoise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
+        return self.law.denoise(x.flatten(1), alpha, sigma).reshape(x.shape)
+
+    def noise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
+        return self.law.noise(x.flatten(1), alpha, sigma).reshape(x.shape)
+
+
 def test_a_teleport_is_the_gaussian_flow(source: Source) -> None:
     """A network that is its Gaussian has the same image with a jump and with many steps."""
     moments = source.moments
     assert isinstance(moments, Moments)
     law = GaussianMixture.full([1.0], moments.mean[None], moments.covariance()[None])
 
-    class Flat:
-        def denoise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
-            return law.denoise(x.flatten(1), alpha, sigma).reshape(x.shape)
-
-        def noise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
-            return law.noise(x.flatten(1), alpha, sigma).reshape(x.shape)
-
-    exact = replace(source, bind=lambda module, condition: Known(Flat()))
+    exact = replace(source, bind=lambda module, condition: Known(Images(law)))
     rest = {"levels": (0.05, 40.0), "method": "edm_heun", "steps": 60}
     plain, jumped = (draw(prepared(job(**rest, teleport=t), exact), [0, 1]) for t in (None, 10.0))
     assert far(jumped, plain) < 1e-3
@@ -197,14 +203,7 @@ def test_the_level_does_not_depend_on_the_schedule(source: Source) -> None:
         p = Point(vp, FLOAT64, "t", FLOAT64.number(float(t[0])))
         return law.noise(x.flatten(1), float(p.alpha), float(p.sigma)).reshape(x.shape)
 
-    class Flat:
-        def denoise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
-            return law.denoise(x.flatten(1), alpha, sigma).reshape(x.shape)
-
-        def noise(self, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
-            return law.noise(x.flatten(1), alpha, sigma).reshape(x.shape)
-
-    exact = replace(source, bind=lambda module, condition: Known(Flat()))
+    exact = replace(source, bind=lambda module, condition: Known(Images(law)))
     told = replace(source, schedule=vp, bind=lambda module, condition: Network(net, "noise", vp))
     asked = job(teleport="auto", levels=(0.02, 40.0))
     assert level.automatic(asked, told) == level.automatic(asked, exact)

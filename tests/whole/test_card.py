@@ -110,9 +110,9 @@ def test_images_of_another_network_are_refused_and_nothing_is_written(
     sample_set(few, tmp_path / "few")
     bad = (
         (tmp_path / "other", places[1], "which is no set of images of"),
-        (folder, tmp_path / "held.npy", "which is no set of images of"),
+        (folder, tmp_path / "held.npy", "SET: got"),
         (folder, tmp_path / "few", "one class; 10 or more of each"),
-        (tmp_path, places[1], "training.json"),
+        (tmp_path, places[1], f"FOLDER: got {str(tmp_path)!r} without training.json"),
     )
     for place, images, message in bad:
         assert main(["card", str(place), str(images)]) == 2

@@ -144,12 +144,13 @@ def test_features_of_a_network_are_kept(
     ("line", "message"),
     [
         (["missing", "--data", "digits"], "SET: got"),
-        (["held.npy", "--data", "fashions"], "source: 'fashions' is neither"),
-        (["held.npy", "--data", "digits", "--extractor", "vgg"], "extractor: got 'vgg'"),
-        (["held.npy", "--data", "digits", "--weights", "a"], "weights: got 'a'"),
+        (["held.npy", "--data", "fashions"], "--data: 'fashions' is neither"),
+        (["held.npy", "--data", "digits", "--extractor", "vgg"], "--extractor: got 'vgg'"),
+        (["held.npy", "--data", "digits", "--weights", "a"], "--weights: got 'a'"),
         (["held.npy", "--data", "digits", "--reference", "0"], "--reference: got 0"),
-        (["wide.npy", "--data", "digits"], "data: got images of (1, 8, 8); (1, 9, 9)"),
-        (["nan.npy", "--data", "digits"], "NaN"),
+        (["wide.npy", "--data", "digits"], "--data: got images of (1, 8, 8); (1, 9, 9)"),
+        (["nan.npy", "--data", "digits"], "SET: got '"),
+        (["nan.npy", "--data", "digits"], "has NaN or infinity in image 0"),
     ],
 )
 def test_bad_input_is_one_line(

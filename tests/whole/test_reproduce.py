@@ -529,7 +529,9 @@ def test_without_a_checkpoint_nothing_is_measured_and_all_is_said(
         (["none"], "NAME: got 'none'"),
         (["ffhq64", "--nfe", "11"], "--nfe: got 11; ffhq64 has 3, 4"),
         (["ffhq64", "--row", "Euler", "--row", "Eule"], "--row: got 'Eule'"),
-        (["ffhq64", "--checkpoint", "nowhere.pkl"], "which does not exist"),
+        (["ffhq64", "--checkpoint", "nowhere.pkl"], "--checkpoint: got 'nowhere.pkl', which does"),
+        (["ffhq64", "--checkpoint", "."], "--checkpoint: got"),
+        (["ffhq64", "--stats", "l.npz"], "--stats: got 'l.npz'; it is allowed with --checkp"),
         (["ffhq64", "--images", "0"], "an integer >= 1 is allowed"),
     ],
 )

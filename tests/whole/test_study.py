@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from experiments import store
+from experiments.galaxy import GalaxyStudy
 from experiments.network_study.study import NetworkStudy
+from experiments.residual_study import ResidualStudy
 from experiments.study import STUDIES, Rule, Study, load, opened, read
 
 TABLE = tomllib.loads((STUDIES / "digits.toml").read_text(encoding="utf-8"))
@@ -90,7 +92,8 @@ def test_what_is_refused_differs_from_a_study_that_is_not() -> None:
 
 
 def test_every_study_of_the_project_is_read() -> None:
-    kinds = {"network": NetworkStudy, None: Study}
+    kinds = {"galaxies": GalaxyStudy, "network": NetworkStudy, "residual": ResidualStudy}
+    kinds |= {None: Study}
     names = sorted(file.stem for file in STUDIES.glob("*.toml"))
     found = [load(name, kinds[opened(name)[1].get("kind")]) for name in names]
     assert {type(study) for study in found} == set(kinds.values())

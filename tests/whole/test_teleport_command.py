@@ -122,7 +122,7 @@ REFUSED = [
     (["--data", "digits", "--sigma-max", "0.01"], "--sigma-min: got 0.02; a level below"),
     (["--data", "digits", "--method", "sa_solver_2"], "--method: got 'sa_solver_2'; fixed steps"),
     (["--data", "digits", "--tolerance", "1e-9"], "or more are needed at 80"),
-    (["--data", "digits", "--grid", "cubic"], "grid.name: got 'cubic'"),
+    (["--data", "digits", "--grid", "cubic"], "--grid: got 'cubic'"),
     (["--problem", "PROBLEM", "--save", "x.npz"], "--save: got 'x.npz'; allowed with --data only"),
     (["--problem", "PROBLEM", "--tolerance", "1e-20"], "a level where it is at most tolerance"),
     (["--problem", "missing.json"], "--problem: got 'missing.json'"),

@@ -395,7 +395,7 @@ def test_another_recipe_does_not_go_on(
 ) -> None:
     recipe = Folder(copied).training()
     before = {p.name: p.read_bytes() for p in copied.iterdir()}
-    with pytest.raises(ValueError, match=f"{name} is {value!r}; .* is allowed"):
+    with pytest.raises(ValueError, match=f"^{name}: got {value!r}; .* is allowed"):
         train(replace(recipe, **{name: value}), copied, data=data, resume=True)
     assert {p.name: p.read_bytes() for p in copied.iterdir()} == before
 
@@ -409,15 +409,15 @@ def test_other_data_do_not_go_on(copied: Path, data: Pictures) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"images": 0}, "images is 0; an integer >= 1"),
-        ({"batch": True}, "batch is True"),
-        ({"target": "score"}, "target is 'score'; edm, eps, x0, v, flow"),
-        ({"target": "v", "residual": "gaussian"}, "target is 'v'; with residual"),
-        ({"residual": "mixture"}, "residual is 'mixture'"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"rate": float("nan")}, "rate is nan"),
-        ({"backbone": "transformer"}, "backbone is 'transformer'"),
-        ({"widths": ()}, "widths is 0"),
+        ({"images": 0}, "^images: got 0; an integer >= 1"),
+        ({"batch": True}, "batch: got True"),
+        ({"target": "score"}, "^target: got 'score'; edm, eps, x0, v, flow"),
+        ({"target": "v", "residual": "gaussian"}, "^target: got 'v'; with residual"),
+        ({"residual": "mixture"}, "^residual: got 'mixture'"),
+        ({"dropout": 1.0}, "^dropout: got 1.0"),
+        ({"rate": float("nan")}, "^rate: got nan"),
+        ({"backbone": "transformer"}, "^backbone: got 'transformer'"),
+        ({"widths": ()}, "^widths: got 0"),
     ],
 )
 def test_recipes_that_mean_nothing(options: dict[str, Any], said: str) -> None:
@@ -453,8 +453,10 @@ def test_the_command(
         "scoreproof train --data digits --images 1024 --batch 64 --residual gaussian --every 512"
     )
     refused = {
-        "batch is 32; 64": ["--resume", "--batch", "32"],
-        "not empty": options,
+        "--batch: got 32; 64": ["--resume", "--batch", "32"],
+        "--out: got": options,
+        "--rate: got -1.0; a number > 0 is allowed": [*options, "--rate=-1"],
+        "--minutes: got -1.0; a number >= 0 is allowed": ["--resume", "--minutes=-1"],
         "--data and --images": ["--resume"],
     }
     for said, more in refused.items():
