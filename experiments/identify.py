@@ -1,11 +1,11 @@
-"""Every stored row has a short id, from what decides it; by the id it is found again and rerun."""
+"""Every stored row has a short id, from what decides it; by the id it is found again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,59 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "work": ("target", "method", "options", "schedule", "grid", "steps", "level"),
     "map": ("scheme", "form"),
     "audit": ("library", "scheduler", "config", "nominal"),
+    "teleport": ("method", "options", "grid", "level", "nfe"),
+    "level": ("level",),
+    "reach": ("of",),
+    "score": ("of", "candidate", "sigma"),
+    "jump": ("sigma",),
+    "network": ("method", "options", "grid", "teleport", "budget", "seed"),
+    "baseline": ("seed",),
+    "explained": ("of", "candidate", "sigma"),
+    "history": ("images", "candidate", "sigma"),
+    "difference": ("statistics", "lam"),
+    "v3": ("statistics", "method", "budget", "seed"),
 }
-"""What a row of each kind is decided by; an id begins with the kind's first letter."""
+"""What a row of each kind is decided by; an id begins with the kind's first letter.
+
+teleport: the best runs of that study.  level, reach: a landing's cost level by level, and how low
+one may be.  score, jump: the digits' network.  network to v3: the trained network's study, see
+`experiments.network_study`.
+"""
+OF_REPORTS = ("work", "level", "reach", "score", "jump")
+"""What a report stores in results/KIND-NAME."""
+OF_NETWORK = {
+    "network": "runs",
+    "baseline": "baseline",
+    "explained": "scores",
+    "history": "history",
+    "difference": "differences",
+    "v3": "statistics",
+}
+"""Where the summary of a network's study has the rows."""
+WHOLE = {"history": "scoreproof run network --checkpoint DIR"}
+"""What makes rows that none makes alone: here those of a training's own snapshots."""
 PASSING = ("seconds", "certificate")
 """What no run decides: time, and whether a file is current."""
-AUDIT = Path(__file__).parent / "results" / "audit.json"
+RESULTS = Path(__file__).parent / "results"
+AUDIT = RESULTS / "audit.json"
+TELEPORT = RESULTS / "teleport.json"
+"""The best runs of the whole study, as `scoreproof run teleport --summary` writes them."""
 ROUNDING = 1e-6
 """Relative difference that another processor may make."""
+SINGLE = 1e-3
+"""The same where a network in float32 is behind: its 1e-6 of a state beside an error of 1e-3."""
 
 
 def identity(kind: str, row: Row) -> str:
     """The letter of the kind and eight hexadecimal digits."""
-    text = store.line([kind, *(row[key] for key in DECIDES[kind])])
+    text = store.line([kind, *(row.get(key) for key in DECIDES[kind])])
     return kind[0] + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def command(name: str) -> str:
     """What makes the row again."""
-    return f"scoreproof report --row {name} --rerun"
+    kind = next(kind for kind in DECIDES if kind[0] == name[0])
+    return WHOLE.get(kind, f"scoreproof report --row {name} --rerun")
 
 
 @dataclass(frozen=True)
@@ -51,19 +86,40 @@ class Found:
         """Of the row."""
         return identity(self.kind, self.row)
 
+    @property
+    def rounding(self) -> float:
+        """What `Compared.same` allows."""
+        single = self.kind in OF_NETWORK or self.kind in ("score", "jump")
+        return SINGLE if single or self.row.get("of") == "network" else ROUNDING
+
 
 def stored(out: str | Path) -> Iterator[Found]:
-    """Every row behind the report in ``out``: of its own studies, of the map and of the audit."""
+    """Every row behind the report in ``out``: its own, and those that lie beside the sources."""
     out = Path(out)
     if (out / "orders.json").is_file():
         yield from (Found("order", row) for row in _read(out / "orders.json"))
-    for file in sorted(out.glob("results/work-*/*/provenance.json")):
-        study = _read(file)["study"]
-        yield from (Found("work", row, study) for row in store.Run(file.parent).rows())
+    for kind in OF_REPORTS:
+        for folder in sorted(out.glob(f"results/{kind}-*")):
+            runs = sorted(folder.glob("*/provenance.json"), key=lambda f: f.stat().st_mtime)
+            for file in runs[-1:]:  # the sources may have changed between two reports
+                study = _read(file)["study"]
+                yield from (Found(kind, row, study) for row in store.Run(file.parent).rows())
+    yield from _kept()
+
+
+def _kept() -> Iterator[Found]:
     from experiments import atlas
+    from experiments.network_study import summary
 
     yield from (Found("map", row) for row in atlas.read()["cells"])
     yield from (Found("audit", row) for row in _read(AUDIT))
+    teleport = _read(TELEPORT)
+    for pair in teleport["best"]:
+        yield from (Found("teleport", pair[k], teleport["study"]) for k in ("without", "with"))
+    found = summary.read(summary.RESULTS)
+    if found is not None:
+        for kind, name in OF_NETWORK.items():
+            yield from (Found(kind, row, found) for row in found[name])
 
 
 def _read(file: Path) -> Any:
@@ -76,57 +132,9 @@ def find(name: str, out: str | Path) -> Found:
     if found is None:
         raise ValueError(
             f"--row: got {name!r}; an id that the page in {out} shows is allowed"
-            " (the letter o, w, m or a, and eight hexadecimal digits)"
+            f" (a letter, {', '.join(kind[0] for kind in DECIDES)}, and eight hexadecimal digits)"
         )
     return found
-
-
-def recomputed(found: Found) -> dict[str, Any]:
-    """The row, made anew."""
-    return {"order": _order, "work": _work, "map": _map, "audit": _audit}[found.kind](found)
-
-
-def _options(row: Row) -> tuple[Any, dict[str, Any]]:
-    """The entry and the options, which JSON has as plain values."""
-    from solvers.method import entry
-
-    e = entry(row["method"])
-    known = (dict(v.options) for v in e.variants)
-    return e, next(
-        (o for o in known if store.line(o) == store.line(row["options"])), row["options"]
-    )
-
-
-def _order(found: Found) -> dict[str, Any]:
-    from experiments.orders import converge
-
-    return converge(*_options(found.row))
-
-
-def _work(found: Found) -> dict[str, Any]:
-    from experiments import work
-    from experiments.study import Study, read
-
-    row, study = found.row, read(Study, found.study)
-    e, options = _options(row)
-    rule = next(grid for grid in study.grids if grid.name == row["grid"])
-    task = work.Task(e.name, options, rule, row["level"])
-    rows = work.measure(replace(study, nfe=(row["nfe"],)), work.build(study), task)
-    return next(fresh for fresh in rows if fresh["steps"] == row["steps"])
-
-
-def _map(found: Found) -> dict[str, Any]:
-    from experiments.atlas import cell
-
-    return cell(found.row["scheme"], found.row["form"])
-
-
-def _audit(found: Found) -> dict[str, Any]:
-    from experiments.peers import audit
-
-    rows = audit.rows([found.row["scheduler"]], workers=1)
-    name = found.id
-    return next(row for row in rows if identity("audit", row) == name)
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,7 @@ class Compared:
     name: str
     stored: Any
     recomputed: Any
+    rounding: float = ROUNDING
 
     @property
     def difference(self) -> float | None:
@@ -149,21 +158,21 @@ class Compared:
         """Equal, or numbers that only rounding tells apart."""
         if self.difference is None:
             return self.stored == self.recomputed
-        return isclose(self.stored, self.recomputed, rel_tol=ROUNDING, abs_tol=1e-12)
+        return isclose(self.stored, self.recomputed, rel_tol=self.rounding, abs_tol=1e-12)
 
 
-def compared(old: Row, new: Row) -> list[Compared]:
+def compared(old: Row, new: Row, rounding: float = ROUNDING) -> list[Compared]:
     """Everything that both rows have but what passes; of curves point by point: "curve[3][1]"."""
     kept = (key for key in old if key in new and key not in PASSING)
-    return [c for key in kept for c in _leaves(key, old[key], new[key])]
+    return [c for key in kept for c in _leaves(key, old[key], new[key], rounding)]
 
 
-def _leaves(name: str, old: Any, new: Any) -> Iterator[Compared]:
+def _leaves(name: str, old: Any, new: Any, rounding: float) -> Iterator[Compared]:
     if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
         for key in old:
-            yield from _leaves(f"{name}.{key}", old[key], new[key])
+            yield from _leaves(f"{name}.{key}", old[key], new[key], rounding)
     elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
         for i, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from _leaves(f"{name}[{i}]", a, b)
+            yield from _leaves(f"{name}[{i}]", a, b, rounding)
     else:
-        yield Compared(name, old, new)
+        yield Compared(name, old, new, rounding)

@@ -8,10 +8,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments import page, plots
+from experiments.identify import command, identity
 from experiments.network_study import summary
 from experiments.network_study.study import NetworkStudy
-from experiments.plots_network import against_calls, model_statistics, over_training
+from experiments.plots_network import against_calls, drawn, model_statistics, over_training
 from experiments.plots_scores import explained
+from experiments.score_report import unexplained
 from experiments.scores import own_error_from
 from experiments.study import load
 from experiments.teleported import cells, heads
@@ -36,12 +38,54 @@ def section(found: Mapping[str, Any] | None, study: NetworkStudy | None = None) 
         "The best run of each family at so many calls, derivatives counted. Dotted: what the exact"
         " flow has itself, the error of the reference and its own distance to data."
     )
-    drawn = against_calls(rows, study.nfe, floor, across=1)
-    said += _figure(drawn, "nf", "Error and distance against calls, by family", caption)
+    figure = against_calls(rows, study.nfe, floor, across=1)
+    said += _figure(figure, "nf", "Error and distance against calls, by family", caption)
+    shown = drawn(rows, study.nfe)
     best = {by: summary.winners(rows, study.nfe, by) for by in summary.MEASURES}
     for by, name in summary.MEASURES.items():
-        said += page.simple(heads(name), cells(best[by], by))
-    return said + _verdict(best) + _scores(found) + _history(study, found) + _model(study, found)
+        runs = [_whole(pair[way], rows) for pair in best[by] for way in ("without", "with")]
+        shown += [run for run in runs if run not in shown]
+        ids = [identity("network", run) for run in runs]
+        said += page.simple(heads(name), page.pairs(cells(best[by], by), ids))
+    said += _runs(shown, found["baseline"]) + _verdict(best)
+    return said + _scores(found) + _history(study, found) + _model(study, found)
+
+
+def _whole(run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The stored row of one of `summary.winners`."""
+    return next(row for row in rows if all(row[key] == run[key] for key in run))
+
+
+def _runs(shown: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]) -> str:
+    """The runs of picture and tables, and what they are compared with."""
+    heads = ("solver", "grid", "landing σ", "calls", "median error", "distance", "again")
+    lines = [
+        (
+            plots.name_of(row),
+            row["grid"],
+            "–" if row["level"] is None else f"{row['level']:g}",
+            row["nfe"] + row["jvp"],
+            f"{row['error_median']:.3g}",
+            f"{row['frechet']:.3g}",
+            command(identity("network", row)),
+        )
+        for row in shown
+    ]
+    said = page.folded("Rows of these runs", heads, lines, [identity("network", r) for r in shown])
+    ids = [identity("baseline", row) for row in baseline]
+    lines = [
+        (f"exact flow, seed {row['seed']}", f"{row['error']:.2g}", f"{row['frechet']:.3g}")
+        if "seed" in row
+        else ("training images", "–", _spread(row["training"]["frechet"]))
+        for row in baseline
+    ]
+    lines = [(*line, command(name)) for line, name in zip(lines, ids, strict=True)]
+    heads = ("of", "own error", "distance", "again")
+    return said + page.folded("Rows of the exact flow and of training images", heads, lines, ids)
+
+
+def _spread(found: Mapping[str, float]) -> str:
+    return f"{found['mean']:.3g} ± {found['deviation']:.2g}"
 
 
 def stale(found: Mapping[str, Any], study: NetworkStudy) -> bool:
@@ -53,17 +97,18 @@ def _introduction(study: NetworkStudy, found: Mapping[str, Any]) -> str:
     rows = found["runs"]
     refused = sum(row["refused"] is not None for row in rows)
     families = {row["family"] for row in rows if row["family"]}
-    exact, chance = found["baseline"][0], found["baseline"][-1]["training"]["frechet"]
+    exact, chance = found["baseline"][0], found["baseline"][-1]
+    flow, images = (identity("baseline", row) for row in (exact, chance))
     grids = ", ".join(grid.name for grid in study.grids)
     return page.prose(f"""
         {len(rows)} runs of {len(families)} families on the network of this repository
         ({COMMAND}): grids {grids}, {study.samples} start points a run, σ from
         {study.rho_start:g} to {study.rho_end:g}; {refused} runs overflowed or had too few calls.
         Of each run two things are measured: the error to the network's own converged flow
-        (whose own error is {exact["error"]:.1e}), and the Frechet distance to held-out images in
-        {study.dimensions} principal components. The exact flow itself has the distance
-        {exact["frechet"]:.3g}, as many training images
-        {chance["mean"]:.3g} ± {chance["deviation"]:.2g}. A teleport lands at
+        (whose own error is {page.linked(f"{exact['error']:.1e}", flow)}), and the Frechet distance
+        to held-out images in {study.dimensions} principal components. The exact flow itself has
+        the distance {page.linked(f"{exact['frechet']:.3g}", flow)}, as many training images
+        {page.linked(_spread(chance["training"]["frechet"]), images)}. A teleport lands at
         σ = {found["level"]:.3g}, where the network's flow is its data's Gaussian to
         {study.tolerance:g} nat.
     """)
@@ -106,7 +151,8 @@ def _scores(found: Mapping[str, Any]) -> str:
     """)
     caption = "The mean over noised training images; bands: 10% to 90% of them."
     described = "Unexplained part of the network's score"
-    return said + _figure(explained(rows, across=1), "ne", described, caption)
+    figure = _figure(explained(rows, across=1), "ne", described, caption)
+    return said + figure + unexplained("explained", rows)
 
 
 def _history(study: NetworkStudy, found: Mapping[str, Any]) -> str:
@@ -124,13 +170,24 @@ def _history(study: NetworkStudy, found: Mapping[str, Any]) -> str:
     said += page.prose("\n".join(ends))
     caption = "Averaged weights as they were kept during the training; lower: better explained."
     described = "Unexplained part of the score over the training"
-    return said + _figure(over_training(rows, sigmas, across=1), "nh", described, caption)
+    said += _figure(over_training(rows, sigmas, across=1), "nh", described, caption)
+    shown = [row for row in rows if row["sigma"] in sigmas]
+    ids = [identity("history", row) for row in shown]
+    lines = [
+        (row["images"], row["candidate"], f"{row['sigma']:g}", f"{row['residual']:.3g}")
+        for row in shown
+    ]
+    lines = [(*line, command(name)) for line, name in zip(lines, ids, strict=True)]
+    heads = ("images", "law", "σ", "unexplained: score", "again")
+    title = "Rows of these curves; DIR is a training with --snapshots"
+    return said + page.folded(title, heads, lines, ids)
 
 
 def _closest(rows: Sequence[Mapping[str, Any]], sigma: float, images: int) -> str:
     here = [row for row in rows if (row["sigma"], row["images"]) == (sigma, images)]
     least = min(here, key=lambda row: row["residual"])
-    return f"{least['candidate']} (leaves {least['residual']:.2g})"
+    leaves = page.linked(f"{least['residual']:.2g}", identity("history", least))
+    return f"{least['candidate']} (leaves {leaves})"
 
 
 def _model(study: NetworkStudy, found: Mapping[str, Any]) -> str:
@@ -142,21 +199,43 @@ def _model(study: NetworkStudy, found: Mapping[str, Any]) -> str:
     """)
     counts = sorted({row["budget"] for row in rows})
     kinds = list(dict.fromkeys(row["statistics"] for row in rows))
+    ran = [row for row in rows if row["error_median"] is not None]
 
     def least(kind: str, budget: int) -> str:
-        errors = [
-            row["error_median"]
-            for row in rows
-            if (row["statistics"], row["budget"]) == (kind, budget)
-            and row["error_median"] is not None
-        ]
-        return f"{min(errors):.3g}" if errors else "–"
+        own = [row for row in ran if (row["statistics"], row["budget"]) == (kind, budget)]
+        if not own:
+            return "–"
+        best = min(own, key=lambda row: row["error_median"])
+        return page.linked(f"{best['error_median']:.3g}", identity("v3", best))
 
     said += page.simple(("calls", *kinds), [(n, *(least(k, n) for k in kinds)) for n in counts])
     caption = "First: solid by moments, dashed by derivatives. Second: at equal calls."
     described = "Model statistics of the network and of moments"
-    drawn = model_statistics(found["differences"], rows, method, across=1)
-    return said + _figure(drawn, "nm", described, caption)
+    figure = model_statistics(found["differences"], rows, method, across=1)
+    return said + _figure(figure, "nm", described, caption) + _tables(found["differences"], ran)
+
+
+def _tables(differences: Sequence[Mapping[str, Any]], ran: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of both pictures."""
+    ids = [identity("difference", row) for row in differences]
+    lines = [
+        (
+            row["statistics"],
+            f"{row['sigma']:.3g}",
+            *(f"{row[k]['apart']:.2g} ± {row[k]['error']:.1g}" for k in "lsb"),
+            command(name),
+        )
+        for row, name in zip(differences, ids, strict=True)
+    ]
+    heads = ("statistics", "σ", "l apart", "s apart", "b apart", "again")
+    said = page.folded("Rows of the tables", heads, lines, ids)
+    ids = [identity("v3", row) for row in ran]
+    lines = [
+        (row["method"], row["statistics"], row["nfe"], f"{row['error_median']:.3g}", command(name))
+        for row, name in zip(ran, ids, strict=True)
+    ]
+    heads = ("solver", "statistics", "calls", "median error", "again")
+    return said + page.folded("Rows of these runs", heads, lines, ids)
 
 
 def _figure(figure: Figure, name: str, described: str, caption: str) -> str:

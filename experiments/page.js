@@ -303,5 +303,15 @@ if (map && grid) {
   document.getElementById("map-states").hidden = false;
 }
 
+// --- a row that is linked to stands open -----------------------------------------------------------
+
+const reveal = () => {
+  const row = document.getElementById(location.hash.slice(1));
+  for (let at = row; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  if (row) row.scrollIntoView({block: "center"});
+};
+addEventListener("hashchange", reveal);
+if (location.hash) reveal();
+
 // Milliseconds that the page took to be usable.
 document.documentElement.dataset.ready = String(Math.ceil(performance.now() - began));

@@ -59,7 +59,7 @@ def data(name: str, value: Any) -> str:
 
 
 def prose(text: str) -> str:
-    """Paragraphs between blank lines; "- " begins an item, backticks set code."""
+    """Paragraphs between blank lines; "- " begins an item, backticks set code, `linked` leads."""
     out = []
     for block in re.split(r"\n\s*\n", text.strip()):
         items = re.split(r"(?:^|\n)\s*- ", block)
@@ -75,8 +75,17 @@ def warning(message: str) -> str:
     return f'<p class="warn">{_marked(message)}</p>'
 
 
+LINK = re.compile(r"\[([^\]]*)\]\(#([\w-]+)\)")
+
+
+def linked(text: str, name: str) -> str:
+    """For prose and cells: a figure that leads to the row of this id."""
+    return f"[{text}](#{name})"
+
+
 def _marked(line: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line, quote=False))
+    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(line, quote=False))
+    return LINK.sub(r'<a href="#\2">\1</a>', coded)
 
 
 def figure(svg: str, caption: str, kind: str = "plot") -> str:
@@ -150,12 +159,31 @@ def simple(
     return f'<div class="scroll"><table>{table}</table></div>'
 
 
+def folded(
+    title: str, heads: Sequence[str], lines: Sequence[Sequence[Any]], ids: Sequence[str]
+) -> str:
+    """The same below a line that opens it."""
+    return f"<details><summary>{escape(title)}</summary>{simple(heads, lines, ids)}</details>"
+
+
+def pairs(lines: Sequence[Sequence[Any]], ids: Sequence[str]) -> list[list[Any]]:
+    """Lines of `experiments.teleported.cells`; both figures of each lead to its two rows."""
+    out = [list(line) for line in lines]
+    for line, without, jumped in zip(out, ids[::2], ids[1::2], strict=True):
+        line[1], line[4] = linked(line[1], without), linked(line[4], jumped)
+    return out
+
+
 def _cell(value: Any) -> str:
     text = str(value)
     if text.startswith("scoreproof "):
         return f'<td><code class="command">{escape(text)}</code></td>'
-    kind = ' class="n"' if re.fullmatch(r"[-+.\de]+", text) else ""
-    return f"<td{kind}>{_breakable(text)}</td>"
+    kind = ' class="n"' if re.fullmatch(r"[-+.\de]+", LINK.sub(r"\1", text)) else ""
+    return f"<td{kind}>{LINK.sub(_anchor, _breakable(text))}</td>"
+
+
+def _anchor(found: re.Match[str]) -> str:
+    return f'<a href="#{found[2].replace("<wbr>", "")}">{found[1]}</a>'
 
 
 def _solver(row: Row) -> str:

@@ -38,7 +38,7 @@ def lines(
     with style():
         figure = Figure(figsize=(6.6, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        _lines(axes, curves, across, down)
+        falling(axes, curves, across, down)
         for label, curve in (guides or {}).items():
             axes.plot(*zip(*curve, strict=True), ":", color=INK, lw=1, label=label)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
@@ -50,7 +50,7 @@ def with_slopes(curves: Mapping[str, Curve], order: int) -> Figure:
     with style():
         figure = Figure(figsize=(9.2, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _lines(left, curves, "steps", "RMS error at the end")
+        falling(left, curves, "steps", "RMS error at the end")
         for (colour, look), curve in zip(LOOKS, curves.values(), strict=False):
             right.plot(*zip(*slopes(curve), strict=True), look, color=colour, mfc="none")
         true = right.axhline(order, color=INK, lw=0.9, ls="--", label=f"the order, {order}")
@@ -69,7 +69,8 @@ def slopes(curve: Curve) -> list[tuple[float, float]]:
     ]
 
 
-def _lines(axes: Axes, curves: Mapping[str, Curve], across: str, down: str) -> None:
+def falling(axes: Axes, curves: Mapping[str, Curve], across: str, down: str) -> None:
+    """A panel: a line for each curve, without a legend."""
     logarithmic(axes)
     for (colour, look), (label, curve) in zip(LOOKS, curves.items(), strict=False):
         shown = [(n, e) for n, e in curve if e > 0]

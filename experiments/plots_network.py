@@ -49,7 +49,7 @@ def against_calls(
         panels = figure.subplots(4 // across, across, squeeze=False).flatten()
         pairs = [(by, way) for by in MEASURES for way in ("off", "auto")]
         for axes, (by, way) in zip(panels, pairs, strict=True):
-            chosen = [row for row in rows if row["teleport"] == way and row[by] is not None]
+            chosen = [row for row in rows if row["teleport"] == way]
             _families(axes, chosen, budgets, by)
             axes.axhline(floor[by], color=INK, lw=0.8, ls=":")
             axes.set_title(f"{'Error' if by == 'error_median' else 'Distance'}, teleport {way}")
@@ -59,6 +59,31 @@ def against_calls(
         handles, labels = _unique(panels)
         figure.legend(handles, labels, loc="outside lower center", ncols=2 * across)
     return figure
+
+
+def frontier(
+    rows: Sequence[Row], family: str, budgets: Sequence[int], by: str
+) -> list[tuple[int, Row]]:
+    """A family's best run within each number of calls, derivatives counted."""
+    own = [row for row in rows if row["family"] == family and row[by] is not None]
+    best = []
+    for n in budgets:
+        within = [row for row in own if row["nfe"] + row["jvp"] <= n]
+        best += [(n, min(within, key=lambda row: row[by]))] if within else []
+    return best
+
+
+def drawn(rows: Sequence[Row], budgets: Sequence[int]) -> list[Row]:
+    """Every run of `against_calls`, once."""
+    ways = [[row for row in rows if row["teleport"] == way] for way in ("off", "auto")]
+    found = [
+        row
+        for own in ways
+        for family in LOOKS
+        for by in MEASURES
+        for _, row in frontier(own, family, budgets, by)
+    ]
+    return list({id(row): row for row in found}.values())
 
 
 def over_training(rows: Sequence[Row], sigmas: Sequence[float], *, across: int = 2) -> Figure:
@@ -126,11 +151,7 @@ def model_statistics(
 def _families(axes: Axes, rows: Sequence[Row], budgets: Sequence[int], by: str) -> None:
     logarithmic(axes)
     for family, (colour, dash) in LOOKS.items():
-        own = [row for row in rows if row["family"] == family]
-        curve = []
-        for n in budgets:
-            within = [row[by] for row in own if row["nfe"] + row["jvp"] <= n]
-            curve += [(n, min(within))] if within else []
+        curve = [(n, row[by]) for n, row in frontier(rows, family, budgets, by)]
         if curve:
             points = zip(*curve, strict=True)
             axes.plot(*points, dash, lw=1.3, color=colour, label=family)

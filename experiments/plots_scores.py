@@ -48,16 +48,21 @@ def explained(rows: Sequence[Row], *, across: int = 2) -> Figure:
         figure = Figure(figsize=(4.8 * across, 3.9 * down + 0.7), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).flatten()
         for axes, quantity in zip(panels, PANELS, strict=True):
-            _panel(axes, rows, quantity, level)
+            unexplained(axes, rows, quantity, level)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2 * across)
     return figure
 
 
-def _panel(axes: Axes, rows: Sequence[Row], quantity: str, level: float | None) -> None:
+def unexplained(
+    axes: Axes, rows: Sequence[Row], quantity: str, level: float | None = None
+) -> None:
+    """A panel without a legend, of the laws and of the data's own score where rows have them."""
     logarithmic(axes)
     for name, (colour, look, label) in LOOKS.items():
         curve = pick(rows, "network", name)
+        if not curve:
+            continue
         sigmas, spread = [row["sigma"] for row in curve], [row[quantity] for row in curve]
         means = [s["residual"] for s in spread]
         axes.plot(sigmas, means, look, color=colour, lw=1.3, ms=3.5, label=label)
@@ -65,15 +70,15 @@ def _panel(axes: Axes, rows: Sequence[Row], quantity: str, level: float | None) 
             low, high = ([s[key] for s in spread] for key in ("low", "high"))
             axes.fill_between(sigmas, low, high, color=colour, alpha=0.15, lw=0)
     ideal = pick(rows, "data", "Gaussian")
-    points = [row["sigma"] for row in ideal], [row[quantity]["residual"] for row in ideal]
-    axes.plot(*points, "--", color=INK, lw=1.2, label="Gaussian, for the data's exact score")
+    if ideal:
+        points = [row["sigma"] for row in ideal], [row[quantity]["residual"] for row in ideal]
+        axes.plot(*points, "--", color=INK, lw=1.2, label="Gaussian, for the data's exact score")
     least = min(row[quantity]["low"] for row in pick(rows, "network", "Gaussian"))
     axes.set_ylim(least / 30, 30)
     if level is not None:
-        axes.axvspan(level, points[0][-1], color=INK, alpha=0.06, lw=0)
-        axes.text(
-            (level * points[0][-1]) ** 0.5, 12, "the network's\nown error", ha="center", va="top"
-        )
+        end = ideal[-1]["sigma"]
+        axes.axvspan(level, end, color=INK, alpha=0.06, lw=0)
+        axes.text((level * end) ** 0.5, 12, "the network's\nown error", ha="center", va="top")
     title, label = PANELS[quantity]
     axes.set_title(title)
     axes.set_xlabel("noise level σ")

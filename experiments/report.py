@@ -74,7 +74,7 @@ def report(
     with stage("teleports") as tick:
         jumps = teleport_report.measure(study, out / "results", workers=workers, progress=tick)
     with stage("scores") as tick:
-        scores = score_report.measure(tick)
+        scores = score_report.measure(out / "results", tick)
     result = Report(out / "index.html", orders, rows, check())
     with stage("page") as tick:
         html = sections.write(orders, rows, result.stale, study, problem, jumps, scores, run, tick)

@@ -16,7 +16,8 @@ HEADS = ("", "stored", "recomputed", "difference")
 
 def row(args: Namespace) -> Answer:
     """The row of this id; with --rerun beside itself made anew, status 1 if they differ."""
-    from experiments.identify import command, compared, find, recomputed
+    from experiments.identify import command, compared, find
+    from experiments.rerun import recomputed
 
     found = find(args.row, args.out)
     value = {"id": found.id, "kind": found.kind, "row": found.row, "command": command(found.id)}
@@ -28,9 +29,9 @@ def row(args: Namespace) -> Answer:
             say(value["command"])
 
         return Answer(value, shown)
-    with bar(f"{found.kind} {found.id}"):
-        fresh = recomputed(found)
-    pairs = compared(found.row, fresh)
+    with bar(f"{found.kind} {found.id}") as tick:
+        fresh = recomputed(found, workers=args.workers, progress=tick)
+    pairs = compared(found.row, fresh, found.rounding)
     value["recomputed"] = fresh
     value["differences"] = {c.name: c.difference for c in pairs if c.difference is not None}
     value["same"] = all(c.same for c in pairs)

@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -107,6 +107,12 @@ class Run:
         kept = self.rows()
         with replacing(self.folder / "rows.jsonl") as file:
             file.writelines(line(row) + "\n" for row in (*kept, *rows))
+
+    def once(self, make: Callable[[], Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        """The rows, which are made where there are none yet."""
+        if not self.rows():
+            self.add(make())
+        return self.rows()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

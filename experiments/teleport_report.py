@@ -11,30 +11,25 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import page, plots, store, work
+from experiments import landings, page, plots, store, work
 from experiments.figures import both
+from experiments.identify import TELEPORT as RESULTS
 from experiments.identify import command, identity
-from experiments.plots_teleport import against_level, looseness, trajectories
+from experiments.landings import SKEWED
+from experiments.plots_teleport import HALF, against_level, looseness, trajectories
 from experiments.study import Study, load
 from experiments.teleported import BEST, cells
 from experiments.terminal import Tick
-from gaussian_score.certificate import bound
-from gaussian_score.divergence import relative_entropy
 from gaussian_score.looseness import looseness_rows
-from gaussian_score.reference import reference_flow
-from gaussian_score.skip import TOLERANCE, auto_skip
-from gaussian_score.sources import MixtureSource
+from gaussian_score.skip import TOLERANCE
 from gaussian_score.transport import transport
-from gaussian_score.whitened import Centred
 
 LEVELS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 40.0)
 METHODS = ("ddim", "dpm_solver_pp_2m", "unipc_3", "dpm_solver_3m")
 NFE = 8
 MIXTURES = 200
-RESULTS = Path(__file__).parent / "results" / "teleport.json"
-"""The best runs of the whole study, as `scoreproof run teleport --summary` writes them."""
-SKEWED = ((0.8, 0.2), (1.0, -4.0), (0.25, 0.25))
-"""Weights, means and variances of the law of the first picture."""
+FAIR = 0.1
+"""Of the samples: no rare mode has so many."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +37,8 @@ class Measured:
     """Everything that the section draws."""
 
     rows: list[dict[str, Any]]
-    landing: list[tuple[float, float]]
-    bounds: dict[str, list[tuple[float, float]]]
-    level: float
+    levels: list[dict[str, Any]]
+    reach: dict[str, dict[str, Any]]
     pictures: dict[str, Any]
     whole: Mapping[str, Any] | None
 
@@ -61,33 +55,19 @@ def measure(study: Study, root: Path, *, workers: int, progress: Tick) -> Measur
     )
     problem, rows = work.run(chosen, root, workers=workers, progress=progress)
     plain = [row for row in rows if not row["options"]]
-    law = (problem.weights, problem.means, problem.covs)
-    centred, bounds, K = Centred.read(*law), [], []
-    for level in chosen.levels:
-        bounds.append((level, bound(centred, level)))
-        K.append((level, relative_entropy(*law, level).value))
+
+    def stored(kind: str) -> store.Run:
+        return store.open_run(root, f"{kind}-{study.name}", chosen.to_json(), landings.SOURCES)
+
+    levels = stored("level").once(lambda: landings.level_rows(chosen, chosen.levels, problem))
+    reach = stored("reach").once(lambda: landings.reach_rows(chosen, problem))
     return Measured(
         plain,
-        [(x, _landing(problem, chosen, x)) for x in chosen.levels],
-        {"log(1 + χ²), rigorous": bounds, "K, by draws": K},
-        _level(MixtureSource(*law), chosen),
+        levels,
+        {row["of"]: row for row in reach},
         _pictures(chosen, problem, plain),
         json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else None,
     )
-
-
-def _level(source: MixtureSource, study: Study) -> float:
-    return auto_skip(source, rho_max=study.rho_start, rho_min=study.rho_end).rho
-
-
-def _landing(problem: work.Problem, study: Study, level: float) -> float:
-    """Median error at the end of what the jump alone costs: the exact flow from the landing."""
-    m, v = (np.array(x) for x in (problem.statistics.mean, problem.statistics.variances))
-    shrink = np.sqrt((v + level**2) / (v + study.rho_start**2))
-    there = m + shrink * (problem.start - m)
-    law = (problem.weights, problem.means, problem.covs)
-    end = reference_flow(*law, there, (1.0, level), (1.0, study.rho_end)).x
-    return float(np.sqrt(np.median(np.mean((end - problem.exact) ** 2, axis=1))))
 
 
 def _pictures(
@@ -127,46 +107,61 @@ def paths(level: float, count: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def section(found: Measured, study: Study) -> str:
     """The section's HTML."""
-    w, m, v = SKEWED
-    skewed = MixtureSource(w, [[x] for x in m], [[[x]] for x in v])
-    level = _level(skewed, study)
+    skewed, fitted = (found.reach[of] for of in ("skewed", "mixture"))
+    lowest = [page.linked(f"{r['rho']:.2f}", identity("reach", r)) for r in (skewed, fitted)]
     said = page.prose(f"""
         Above some noise level a law is nearly the Gaussian of its mean and covariance, whose flow
         is known in closed form: a run may start there, at no model call. For any sampler the
         error in the law is then at most `KL(p‖g)` at the landing, for which `log(1 + χ²)` is a
         rigorous bound that a mixture has in closed form. `scoreproof teleport` finds the level:
-        {TOLERANCE:g} nat allow σ = {level:.2f} for the law of the first picture and
-        σ = {found.level:.2f} for the mixture fitted to {study.target}.
+        {TOLERANCE:g} nat allow σ = {lowest[0]} for the law of the first picture and
+        σ = {lowest[1]} for the mixture fitted to {study.target}.
     """)
-    svg = plots.inline(trajectories(*paths(level), level), "tp", "Trajectories with a jump")
-    said += page.figure(svg, "A skewed law on the line: 0.8 N(1, ¼) + 0.2 N(−4, ¼).", "half")
+    drawn = trajectories(*paths(skewed["rho"]), skewed["rho"])
+    svg = plots.inline(drawn, "tp", "Trajectories with a jump")
+    parts = (f"{w:g} N({m:g}, {v:g})" for w, m, v in zip(*SKEWED, strict=True))
+    mixture = " + ".join(parts).replace("-", "−")
+    said += page.figure(svg, f"A skewed law on the line: {mixture}.", "half")
     caption = (
         "First: at the same number of model calls, the grid laid anew from the landing level and"
         " the methods' history filled with the Gaussian's own values. A low landing costs the"
         " jump's own error (dashed), a high one the solver's; dotted: no jump. Second: the error"
         " in the law, which the first picture's errors of single trajectories are not."
     )
+    alone = [(row["level"], row["alone"]) for row in found.levels]
+    bounds = {
+        "log(1 + χ²), rigorous": [(r["level"], r["bound"] or np.inf) for r in found.levels],
+        "K, by draws": [(r["level"], r["entropy"]) for r in found.levels],
+    }
 
     def levels(across: int) -> Figure:
-        return against_level(found.rows, found.landing, found.bounds, TOLERANCE, across=across)
+        return against_level(found.rows, alone, bounds, TOLERANCE, across=across)
 
     said += both(levels, "tl", "Error against landing level", caption)
-    said += _rows(found.rows)
+    said += _rows(found.rows) + _levels(found) + _looseness()
+    sheet = plots.inline(plots.sheet(found.pictures), "ts", "Samples with and without a jump")
+    said += page.figure(sheet, f"The same start points at {NFE} model calls.", "half")
+    return said + _whole(found.whole)
+
+
+def _looseness() -> str:
+    """How far the bound is from the truth, over random mixtures."""
     random = {
         "any covariances": list(looseness_rows(MIXTURES, seed=1)),
         "one covariance": list(looseness_rows(MIXTURES, seed=2, common=True)),
     }
-    said += page.prose("""
-        The bound is about twice the truth where all modes have a fair share of the samples. Rare
-        modes, and components nearly twice as wide as the whole law, make it loose or infinite;
-        there `scoreproof teleport` shows K itself beside it, with its error.
+    rows = [row for group in random.values() for row in group]
+    fair = [r.looseness for r in rows if r.rarest >= FAIR and r.bound < HALF]
+    endless = sum(r.bound == np.inf for r in rows)
+    said = page.prose(f"""
+        Of {len(rows)} random mixtures at random levels {len(fair)} have no mode with less than
+        {FAIR:g} of the samples and χ² < ½: for these the bound is
+        {np.median(fair):.2f} times the truth (the median). Rare modes make it loose, and
+        components nearly twice as wide as the whole law infinite, as for {endless} of them; there
+        `scoreproof teleport` shows K itself beside it, with its error.
     """)
     svg = plots.inline(looseness(random), "tq", "Looseness of the bound")
-    caption = f"{2 * MIXTURES} random mixtures in one to three dimensions; dotted: 2."
-    said += page.figure(svg, caption, "half")
-    sheet = plots.inline(plots.sheet(found.pictures), "ts", "Samples with and without a jump")
-    said += page.figure(sheet, f"The same start points at {NFE} model calls.", "half")
-    return said + _whole(found.whole)
+    return said + page.figure(svg, "In one to three dimensions; dotted: 2.", "half")
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -184,8 +179,31 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row, name in zip(done, ids, strict=True)
     ]
-    table = page.simple(heads, lines, ids=[f"t-{name}" for name in ids])
-    return f"<details><summary>Rows of these runs</summary>{table}</details>"
+    return page.folded("Rows of these runs", heads, lines, [f"t-{name}" for name in ids])
+
+
+def _levels(found: Measured) -> str:
+    """The rows of the second picture, and of the levels in the text."""
+    heads = ("landing σ", "the jump alone", "log(1 + χ²)", "K", "again")
+    ids = [identity("level", row) for row in found.levels]
+    lines = [
+        (
+            f"{row['level']:g}",
+            f"{row['alone']:.3g}",
+            "∞" if row["bound"] is None else f"{row['bound']:.3g}",
+            f"{row['entropy']:.3g} ± {row['entropy_error']:.1g}",
+            command(name),
+        )
+        for row, name in zip(found.levels, ids, strict=True)
+    ]
+    said = page.folded("Rows of these levels", heads, lines, ids)
+    reach = {identity("reach", row): row for row in found.reach.values()}
+    lines = [
+        (row["of"], f"{row['rho']:.3f}", f"{row['estimate']:.3g}", command(name))
+        for name, row in reach.items()
+    ]
+    heads = ("law", "lowest landing σ", "K there", "again")
+    return said + page.folded("Rows of the lowest landings", heads, lines, list(reach))
 
 
 def _whole(found: Mapping[str, Any] | None) -> str:
@@ -203,4 +221,19 @@ def _whole(found: Mapping[str, Any] | None) -> str:
     current, _ = store.identity(load("teleport").to_json(), work.SOURCES)
     if found["run_id"] != current:
         said += page.warning("Measured before the last edit of the sources: run it again.")
-    return said + page.simple(BEST, cells(best))
+    runs = [pair[way] for pair in best for way in ("without", "with")]
+    ids = [identity("teleport", run) for run in runs]
+    lines = [
+        (
+            plots.name_of(run),
+            run["grid"],
+            "–" if run["level"] is None else f"{run['level']:g}",
+            run["nfe"] + run["jvp"],
+            f"{run['error_median']:.3g}",
+            command(name),
+        )
+        for run, name in zip(runs, ids, strict=True)
+    ]
+    said += page.simple(BEST, page.pairs(cells(best), ids))
+    heads = ("solver", "grid", "landing σ", "calls", "median error", "again")
+    return said + page.folded("Rows of these runs", heads, lines, ids)

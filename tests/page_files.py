@@ -13,7 +13,7 @@ import numpy as np
 from experiments.checkpoints.checkpoint import ARCHITECTURES
 from experiments.pages import blocks
 from experiments.reproduce.recipe import recipe
-from tests import checkpoint_files, recipe_files, sampling_sources
+from tests import checkpoint_files, galaxy_files, recipe_files, sampling_sources
 from tests.picture_files import coloured
 
 ROOT = Path(__file__).parents[1]
@@ -120,6 +120,8 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "problem.json": problem,
     "my_solver.py": lambda file: file.write_text(SOLVER),
     "tiny.toml": lambda file: file.write_text(STUDY),
+    "tiny_galaxies.toml": lambda file: file.write_text(galaxy_files.STUDY),
+    "eqx_hsc_ScoreNet32.eqx": lambda file: galaxy_files.write(file, galaxy_files.leaves()),
     "l.npz": statistics,
     "sb.npz": statistics,
     "network.pkl": edm,

@@ -47,6 +47,7 @@ def arguments(p: ArgumentParser) -> None:
     p.add_argument("--tolerance", type=float, metavar="NATS", help="of auto; default 0.05")
     p.add_argument("--prior", metavar="NAME", help="of the jump: reference (default) or matched")
     p.add_argument("--corrected", action="store_true", default=None, help="correct the landing")
+    p.add_argument("--history", metavar="NAME", help="at the landing: gaussian (default) or none")
     p.add_argument(
         "--label", "--labels", type=_labels, metavar="K,K..", help="or cycle", dest="labels"
     )
@@ -100,8 +101,8 @@ def job_of(args: Namespace) -> Job:
     _of_a_teleport(args)
     given = vars(args)
     names = (
-        "checkpoint config method batch form grid finish teleport tolerance prior corrected labels"
-        " guidance statistics precision compile channels_last"
+        "checkpoint config method batch form grid finish teleport tolerance prior corrected"
+        " history labels guidance statistics precision compile channels_last"
     ).split()
     values: dict[str, Any] = {k: given[k] for k in names if given[k] is not None}
     values["options"] = dict(option(text) for text in args.option)
@@ -124,7 +125,10 @@ def job_of(args: Namespace) -> Job:
 
 def _of_a_teleport(args: Namespace) -> None:
     """``ValueError`` for an option of a teleport that there is not."""
-    needed = {"tolerance": "--teleport auto", "prior": "--teleport", "corrected": "--teleport"}
+    needed = {
+        "tolerance": "--teleport auto",
+        **dict.fromkeys(("prior", "corrected", "history"), "--teleport"),
+    }
     for name, needs in needed.items():
         given = getattr(args, name)
         there = args.teleport == "auto" if name == "tolerance" else args.teleport is not None

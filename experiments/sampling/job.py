@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any
 
+from experiments.jump import HISTORIES
 from solvers.plan import FINISHES
 from solvers.sample import SEEDS
 from solvers.teleport import PRIORS
@@ -39,6 +40,8 @@ class Job:
         teleport: "auto", a level σ/α to land on, or None.
         tolerance: of "auto", in nats.
         prior, corrected: of the jump; see ``solvers.teleport``.
+        history: what a method that looks back sees above the landing: the "gaussian"'s own
+            evaluations, or "none", with a warm-up.
         labels: image i has the class labels[i mod len]; "cycle" is all classes in turn.
         guidance: scale.
         statistics: a file; see `source.opened`.
@@ -68,6 +71,7 @@ class Job:
     tolerance: float = 0.05
     prior: str = "reference"
     corrected: bool = False
+    history: str = "gaussian"
     labels: Labels = None
     guidance: float | None = None
     statistics: str | None = None
@@ -95,6 +99,7 @@ class Job:
         choices = {
             "finish": FINISHES,
             "prior": PRIORS,
+            "history": HISTORIES,
             "state": STATES,
             "precision": PRECISIONS,
         }

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from experiments.ems import in_arrays
+from experiments.jump import Jump, with_past
 from experiments.launch import in_eigenbasis
 from experiments.methods import find
 from experiments.problems import mapping
@@ -207,9 +208,14 @@ def _way(
         return Way(grid, None, jump, frame)
     if job.options.get("orders") is None:
         grid, _ = climbed(entry, grid, job.options)
+    nodes, first = grid, 0
+    if jump is not None and job.history == "gaussian":
+        begun = with_past(Jump(grid, jump), entry, job.options)
+        nodes, first = begun.grid, begun.first
     made = plan(
         entry,
-        grid,
+        nodes,
+        first=first,
         statistics=statistics,
         finish=job.finish,
         teleport=jump,

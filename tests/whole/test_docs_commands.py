@@ -82,8 +82,9 @@ CASES: dict[str, Smaller | Refused] = {
         " --out skipped",
         LONG,
     ),
-    "sample --checkpoint eqx_hsc_ScoreNet32.eqx --method dpm_solver_pp_2m --steps 20 --seeds 0-15"
-    " --out galaxies --sheet galaxies.png": Refused("which does not exist", NOT_HERE),
+    "run galaxies --checkpoint eqx_hsc_ScoreNet32.eqx --plot galaxies.svg": Smaller(
+        "run tiny_galaxies.toml --checkpoint eqx_hsc_ScoreNet32.eqx --plot galaxies.svg", LONG
+    ),
     "reproduce v3-cifar10-edm --checkpoint edm-cifar10-32x32-uncond-vp.pkl"
     " --data cifar10-32x32.npz"
     " --inception pt_inception-2015-12-05-6726825d.pth": Refused("cifar10-32x32.npz", NOT_HERE),

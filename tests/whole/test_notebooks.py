@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.notebook import Picture, Table
 from experiments.plots_audit import audit
+from experiments.plots_choice import WORST, choices, disagreement
 from experiments.plots_errors import lines, with_slopes
 from experiments.plots_forms import Seen, readings
+from experiments.plots_images import table
 from experiments.plots_statistics import statistics
 from experiments.style import RED
 
@@ -48,7 +51,7 @@ def typed(prose: str) -> list[str]:
 
 
 def test_there_are_notebooks() -> None:
-    assert len(SOURCES) >= 8
+    assert len(SOURCES) >= 10
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
@@ -141,3 +144,63 @@ def test_readings_run_to_the_right() -> None:
     tau = np.array([3.0, 2.0, 1.0])
     (axes, *_) = readings([Seen("NOISE_RHO", "rho", tau, np.zeros((3, 1)))]).axes
     assert axes.get_xlim() == (3.0, 1.0)
+
+
+def run(teleport: str, budget: int, error: float, distance: float) -> dict[str, Any]:
+    return {
+        "teleport": teleport,
+        "budget": budget,
+        "error_median": error,
+        "frechet": distance,
+    }
+
+
+RUNS = [
+    run("off", 5, 0.4, 30.0),
+    run("off", 5, 0.3, 20.0),
+    run("off", 10, 0.5, 19.0),
+    run("auto", 5, 0.2, 18.0),
+    run("auto", 10, 0.1, 17.0),
+]
+
+
+def test_choices_show_every_run_and_lines_through_the_best_within_so_many_calls() -> None:
+    figure = choices(
+        RUNS,
+        [5, 10],
+        floor={"error_median": 1e-3, "frechet": 16.0},
+        chance=(18.0, 4.0),
+        marked={"mine": RUNS[:1]},
+    )
+    _, right = figure.axes
+    shown = [[list(np.asarray(line.get_ydata())) for line in axes.lines] for axes in figure.axes]
+    assert shown[0] == [
+        [0.4] * 3 + [0.3] * 3 + [0.5] * 3,
+        [0.3, 0.3],  # one that uses fewer calls counts
+        [0.2] * 3 + [0.1] * 3,
+        [0.2, 0.1],
+        [0.4],
+        [1e-3] * 2,
+    ]
+    assert shown[1][1::2] == [[20.0, 19.0], [18.0, 17.0], [16.0] * 2]
+    low, high = right.get_ylim()
+    assert low < 14.0  # the band of chance
+    assert high == max(22.0, np.quantile([row["frechet"] for row in RUNS], WORST))
+
+
+def test_disagreement_has_a_dot_for_each_run_and_a_mark_for_those_named() -> None:
+    (axes,) = disagreement(RUNS, 16.0, {"first": RUNS[3]}).axes
+    off, auto, named, _ = (line.get_xydata() for line in axes.lines)
+    assert len(off) == 3  # type: ignore[arg-type]
+    assert len(auto) == 2  # type: ignore[arg-type]
+    assert np.array_equal(named, [[0.2, 18.0]])
+
+
+def test_a_table_of_images_has_each_at_its_place() -> None:
+    images = torch.full((2, 3, 4, 5), -1.0)
+    images[1, 2] = 1.0
+    (axes,) = table(images, ["a", "b"], ["x", "y", "z"]).axes
+    dots = np.asarray(axes.images[0].get_array())
+    found = [[dots[int(y), int(x)] for x in axes.get_xticks()] for y in axes.get_yticks()]
+    assert found == [[0, 0, 0], [0, 0, 255]]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]

@@ -25,6 +25,7 @@ STUDY = replace(
     sheet=Sheet(("ddim",), 8, 2),
     methods=NAMES,
 )
+FOLDED = (("solver", "error"), [("a", "0.5")], ["x-1"])
 MOST = 6_000_000
 """Bytes that a page may have."""
 SOON = 1000
@@ -46,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 ("The map", sections.mapping(atlas.read())),
                 ("All solvers", sections.solvers(measured, names)),
                 ("Beside", sections.published(measured)),
+                ("Linked", page.prose("See [0.5](#x-1).") + page.folded("Rows", *FOLDED)),
                 ("Error against work", work_report.section(STUDY, problem, rows)),
             ],
         )
@@ -118,6 +120,22 @@ def test_a_row_opens_with_its_plot(shown: Browser) -> None:
     plot = "document.querySelector('#solvers details svg.chart')"
     shown.run("new Promise(requestAnimationFrame)")
     assert shown.run(f"{plot} !== null && {plot}.querySelectorAll('circle').length > 8")
+    assert shown.problems == []
+
+
+def test_a_number_leads_to_its_row(shown: Browser) -> None:
+    row = "document.getElementById('x-1')"
+    assert not shown.run(f"{row}.closest('details').open")
+    shown.run("document.querySelector('#linked a').focus()")
+    shown.press("Enter")
+    assert shown.run("location.hash") == "#x-1"
+    shown.run("new Promise(requestAnimationFrame)")
+    assert shown.run(f"{row}.closest('details').open")
+    assert 0 <= shown.run(f"{row}.getBoundingClientRect().top") < 900
+    # Chromium opens what it goes to by itself; other browsers need the page's script.
+    shown.run(f"{row}.closest('details').open = false")
+    shown.run("dispatchEvent(new Event('hashchange'))")
+    assert shown.run(f"{row}.closest('details').open")
     assert shown.problems == []
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments import cache, orders, sections, store, work
+from experiments import cache, identify, orders, rerun, sections, store, work
 from experiments.cli import main
 from experiments.report import Report, report
 from experiments.study import Sheet, load
@@ -138,6 +138,22 @@ def test_anchors_lead_somewhere(written: tuple[Report, Path]) -> None:
     used = re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html)
     assert used
     assert set(used) <= set(ids)
+
+
+def test_every_command_on_the_page_finds_its_row(written: tuple[Report, Path]) -> None:
+    """Rows of the script, too; one of each kind that a report measures is made again."""
+    done, folder = written
+    html = done.page.read_text(encoding="utf-8")
+    found = {f.id: f for f in identify.stored(folder)}
+    named = set(re.findall(r"--row (\w+) --rerun", html)) - {"ID"}
+    assert {found[name].kind for name in named} >= {"order", "map", "audit", "teleport"}
+    assert {found[name].kind for name in named} >= {"level", "reach", "score", "jump"}
+    assert set(re.findall(r'"([a-z][0-9a-f]{8})"', html)) <= found.keys()
+    quick = {f.kind: f for f in found.values() if f.kind in ("level", "score", "jump", "reach")}
+    assert len(quick) == 4
+    for f in quick.values():
+        fresh = rerun.recomputed(f, workers=1, progress=lambda *_: None)
+        assert all(c.same for c in identify.compared(f.row, fresh, f.rounding)), f.kind
 
 
 def test_the_rows_of_orders(written: tuple[Report, Path]) -> None:
