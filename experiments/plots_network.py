@@ -155,6 +155,8 @@ def _families(axes: Axes, rows: Sequence[Row], budgets: Sequence[int], by: str) 
         if curve:
             points = zip(*curve, strict=True)
             axes.plot(*points, dash, lw=1.3, color=colour, label=family)
+    if by == "frechet":  # all of it lies within a decade
+        axes.set_yscale("linear")
     _calls(axes, budgets)
 
 
@@ -166,11 +168,11 @@ def _calls(axes: Axes, budgets: Sequence[int]) -> None:
 
 
 def _same_range(panels: Sequence[Axes], floor: float) -> None:
-    """One scale, and no more of it than three decades above what is lowest."""
+    """One scale, and no more of it than four decades above what is lowest."""
     low = min(floor, *(float(min(line.get_ydata())) for a in panels for line in a.lines)) * 0.8  # type: ignore[arg-type]
     high = max(a.get_ylim()[1] for a in panels)
     for axes in panels:
-        axes.set_ylim(low, min(high, low * 2000))
+        axes.set_ylim(low, min(high, low * 1e4))
 
 
 def _unique(panels: Any) -> tuple[list[Any], list[str]]:

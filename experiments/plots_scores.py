@@ -50,7 +50,7 @@ def explained(rows: Sequence[Row], *, across: int = 2) -> Figure:
         for axes, quantity in zip(panels, PANELS, strict=True):
             unexplained(axes, rows, quantity, level)
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2 * across)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3 * across - 2)
     return figure
 
 
