@@ -39,6 +39,10 @@ def measured(shared: Row, cell: Cell) -> Row:
     with open(shared["calls"], "a") as file:
         file.write(f"{os.getpid()} {json.dumps(cell)}\n")
     time.sleep(shared.get("pause", 0.0))
+    while "held" in shared and Path(shared["held"]).exists():
+        if len(Run(Path(shared["stored"])).rows()) < shared["enough"]:
+            break
+        time.sleep(0.01)
     if cell["budget"] == shared.get("bad"):
         raise ArithmeticError("overflowed")
     if cell["budget"] == shared.get("deadly"):
@@ -162,16 +166,19 @@ def test_a_killed_or_interrupted_run_goes_on(
     """Ctrl-C goes to the whole group; only the process that hands out the work says anything."""
     from experiments import terminal
 
-    shared["pause"] = 0.4  # a stop is not late even where this process is
-    text = PROGRAM.format(
-        tests=str(Path(__file__).parent), shared=shared, folder=str(stored.folder)
-    )
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(text))
+    held, program = tmp_path / "held", tmp_path / "program.py"
+    shared |= {"held": str(held), "stored": str(stored.folder)}
+    shared["pause"] = 0.4  # workers whose master is gone go on for a while
+    tests = str(Path(__file__).parent)
     assert terminal.PAUSE > 5  # no line of progress in so short a run
     stops = [signal.SIGKILL, signal.SIGINT] * (1 if size == 1 else 3)
     for i, stop in enumerate([*stops, None], 1):
         enough = i * len(CELLS) // (len(stops) + 2)
+        shared["enough"] = enough
+        text = PROGRAM.format(tests=tests, shared=shared, folder=str(stored.folder))
+        program.write_text(textwrap.dedent(text))
+        if stop:
+            held.touch()  # with so many rows no other cell begins, however late the stop is
         run = subprocess.Popen(
             [sys.executable, str(program)], stderr=subprocess.PIPE, start_new_session=True
         )
@@ -181,6 +188,7 @@ def test_a_killed_or_interrupted_run_goes_on(
             run.kill()  # alone: its workers must see for themselves that it is gone
         elif stop is not None:
             os.killpg(run.pid, stop)
+        held.unlink(missing_ok=True)
         said = run.communicate(timeout=240)[1].decode()
         assert run.returncode == (-stop if stop else 0), said
         traces = said.count("Traceback")
