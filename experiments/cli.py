@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    """The exit status: 0; 1 where something differs, 2 for bad input, 130 after Ctrl-C."""
     try:
         args = parser().parse_args(argv)
         answer: Answer = args.command(args)

@@ -27,6 +27,10 @@ def map_(args: Namespace) -> Answer:
 
     if args.plot:
         drawable(store.writable(args.plot, "--plot"), "--plot")
+    known = [*atlas.schemes(), *atlas.COLUMNS]
+    for name in args.names:
+        if name not in known:
+            raise ValueError(f"name: got {name!r}; allowed: {', '.join(known)}")
     if args.summary:
         store.writable(args.summary, "--summary")
         with bar("map") as tick:
@@ -37,12 +41,7 @@ def map_(args: Namespace) -> Answer:
         found = atlas.read()
     if args.plot:
         save(plots_map.chart(found["cells"]), args.plot)
-    known = {row[key] for row in found["cells"] for key in ("scheme", "form")}
-    for name in args.names:
-        if name not in known:
-            allowed = ", ".join([*found["schemes"], *atlas.COLUMNS])
-            raise ValueError(f"name: got {name!r}; allowed: {allowed}")
-    names = set(args.names) or known
+    names = set(args.names or known)
     rows = [
         row
         for row in found["cells"]

@@ -267,6 +267,7 @@ if (map && grid) {
     host.append(key([line, lines[0]]));
   }
 
+  const seen = button => !grid.classList.contains(`no-${button.classList[1]}`);
   const focus = button => {
     for (const other of buttons) other.tabIndex = -1;
     button.tabIndex = 0;
@@ -288,8 +289,9 @@ if (map && grid) {
     const ways = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
     const move = ways[event.key];
     if (move) {
-      const line = rows[Math.min(rows.length - 1, Math.max(0, row + move[0]))];
-      focus(line[Math.min(line.length - 1, Math.max(0, column + move[1]))]);
+      let r = row, c = column, next;
+      do next = rows[r += move[0]]?.[c += move[1]]; while (next && !seen(next));
+      if (next) focus(next);
       event.preventDefault();
     }
     if (event.key === "Escape") {
@@ -298,7 +300,11 @@ if (map && grid) {
     }
   });
   for (const box of document.querySelectorAll("#map-states input")) {
-    box.addEventListener("change", () => grid.classList.toggle(`no-${box.value}`, !box.checked));
+    box.addEventListener("change", () => {
+      grid.classList.toggle(`no-${box.value}`, !box.checked);
+      const stop = buttons.find(b => b.tabIndex === 0 && seen(b)) || buttons.find(seen);
+      for (const button of buttons) button.tabIndex = button === stop ? 0 : -1;
+    });
   }
   document.getElementById("map-states").hidden = false;
 }

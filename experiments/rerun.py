@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.identify import OF_NETWORK, WHOLE, Found, Row, identity
 from experiments.store import line
+from experiments.sweep import needed
 from experiments.terminal import Tick
 
 
@@ -35,6 +36,7 @@ def recomputed(found: Found, *, workers: int, progress: Tick) -> dict[str, Any]:
         )
     how = How(workers, progress)
     if found.kind in OF_NETWORK:
+        needed()
         from experiments.rerun_network import MAKERS
 
         return MAKERS[found.kind](found, how)
@@ -51,8 +53,15 @@ def options_of(row: Row) -> tuple[Any, dict[str, Any]]:
 
 
 def picked(kind: str, rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The one of this id."""
-    return next(row for row in rows if identity(kind, row) == name)
+    """The one of this id.
+
+    Raises:
+        ValueError: the present sources make no such row.
+    """
+    for row in rows:
+        if identity(kind, row) == name:
+            return row
+    raise ValueError(f"--rerun: got {name!r}, which is made no more; a row made here is allowed")
 
 
 def _order(found: Found, _: How) -> dict[str, Any]:

@@ -16,14 +16,12 @@ from experiments.network_study.problem import Problem, Trained
 from experiments.network_study.study import NetworkStudy
 from experiments.rerun import How, Maker, options_of, picked
 from experiments.study import read
-from experiments.sweep import needed
 
 Row = dict[str, Any]
 
 
 def _opened(found: Found) -> tuple[NetworkStudy, Trained]:
     """The study, and the shipped network if it is the one that was studied."""
-    needed()
     assert found.study is not None
     trained = Trained.read(command.PRETRAINED)
     if trained.digest != found.study["checkpoint"]:

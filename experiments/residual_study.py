@@ -55,6 +55,7 @@ def residual(args: Namespace) -> Answer:
     """All rows of the study; trainings that were stopped go on."""
     from experiments.compare_training import residual_rows
 
+    check("--scheduler", args.scheduler, args.scheduler is None, "none")
     out = store.writable(args.summary, "--summary") if args.summary else None
     study = load(args.study, ResidualStudy)
     run = store.open_run(args.out, f"residual-{study.name}", study.to_json(), SOURCES)

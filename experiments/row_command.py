@@ -24,8 +24,8 @@ def row(args: Namespace) -> Answer:
     if not args.rerun:
 
         def shown() -> None:
-            plain = [(k, _text(v)) for k, v in found.row.items() if not isinstance(v, list | dict)]
-            table(("", ""), plain)
+            leaves = compared(found.row, found.row)
+            table(("", ""), [(c.name, _text(c.stored)) for c in leaves if "[" not in c.name])
             say(value["command"])
 
         return Answer(value, shown)

@@ -152,10 +152,12 @@ def study(args: Namespace) -> Answer:
     from experiments.network_study.command import network
     from experiments.residual_study import residual
     from experiments.study import load, opened
+    from experiments.sweep import needed
     from experiments.teleported import BEST, best, cells, summary
 
     kind = opened(args.study)[1].get("kind")
     if kind == "galaxies":
+        needed()
         from experiments.galaxy import galaxies
 
         return galaxies(args)
@@ -164,7 +166,8 @@ def study(args: Namespace) -> Answer:
     if kind == "network":
         return network(args)
     if args.checkpoint:
-        raise ValueError(f"--checkpoint: got {args.checkpoint!r}; allowed for studies of networks")
+        allowed = "allowed for studies of networks and galaxies"
+        raise ValueError(f"--checkpoint: got {args.checkpoint!r}; {allowed}")
     if kind == "residual":
         return residual(args)
     out = store.writable(args.summary, "--summary") if args.summary else None
@@ -198,7 +201,10 @@ def _read(name: str, argument: str) -> str:
 
 def report(args: Namespace) -> Answer:
     """The report, or one of its rows."""
-    if args.row:
+    if args.row is not None:
+        for name in ("images", "fast"):
+            if getattr(args, name):
+                raise ValueError(f"--{name}: got it with --row; it is allowed without")
         from experiments.row_command import row
 
         return row(args)

@@ -52,7 +52,7 @@ def write(
     run: store.Run,
     tick: Tick,
 ) -> str:
-    """The page; a tick for every solver's plot."""
+    """The page."""
     names = [plots.name_of(row) for row in orders]
     mapped = atlas.read()
     tick(1, 3, "map")

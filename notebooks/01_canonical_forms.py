@@ -178,7 +178,8 @@ same = [statement() for statement in IDENTITIES]
 Table(["proved", "holds", "for"], [[p.claim, p.holds, p.detail] for p in same])
 
 # %% [markdown]
-# DDIM is what remains of all of them at order one: in every form the same step.
+# DDIM is what remains of all of them at order one: the same step in every form whose $N$ is the
+# noise or the data prediction alone.
 #
 # ## Does the form matter?
 #

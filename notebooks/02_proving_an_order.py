@@ -284,7 +284,7 @@ ratios = {
 display(
     Markdown(
         f"{mixture.claim} With φ₁ = 1 the order is {plain.graded}."
-        f" Proved ratio: `{against.detail}`; with the default φ₁ it is {limit}."
+        f" {against.claim} With the default φ₁ the ratio is {limit}."
     )
 )
 Table(

@@ -47,8 +47,8 @@ strict()
 #
 # Below is a mixture of equal Gaussians on a circle. Noise is added to its samples, and the flow
 # takes each of them back. In this scale the cloud of noise is as wide as the data, so that both
-# fit one picture. A point first moves towards the mean of all data; then, quite suddenly, it is
-# decided which Gaussian it belongs to, and the rest is a fall into that one.
+# fit one picture. At high noise a point hardly moves; then it leaves the mean of all data, and
+# quite suddenly it is decided which Gaussian it belongs to: the rest is a fall into that one.
 
 # %%
 ring = world("ring")

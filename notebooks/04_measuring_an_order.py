@@ -162,8 +162,8 @@ Table(
 #
 # One Gaussian is tempting, since its flow is a formula. But $N$ is then linear in $u$, and terms
 # of an error may cancel that do not cancel elsewhere. On the standard Gaussian our solver seems
-# far better than it is, then better still, and then it stops: two terms of opposite sign pass
-# through zero together. Ended one doubling earlier, the measurement would have reported this:
+# far better than it is, then better still, and then it stops: the error passes through
+# zero. Ended one doubling earlier, the measurement would have reported this:
 
 # %%
 lucky = found["data of one Gaussian"]
@@ -207,10 +207,10 @@ Table(["data", "measured"], [[name, f"{slope:.2f}"] for name, slope in midpoints
 # %% [markdown]
 # ## Mistake: rounding
 #
-# In float32 the line bends where truncation meets rounding, and beyond the slopes are noise. The
-# bend lies where real samplers work. A floor must be known before a slope is read: here every
-# pair is dropped whose error is below it. In float64 the floor is so low that only methods of
-# high order reach it; at fifty digits there is none.
+# In float32 the line bends where truncation meets rounding, and beyond the slopes are noise. A
+# floor must be known before a slope is read: here every pair is dropped whose error is below it.
+# In float64 the floor is so low that only methods of high order reach it; at fifty digits there is
+# none.
 
 # %%
 FLOOR32 = 1e-5

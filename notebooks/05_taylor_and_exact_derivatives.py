@@ -156,9 +156,9 @@ Table(
 # %% [markdown]
 # ## Is it worth its cost?
 #
-# A step costs one call of the model and $q - 1$ derivatives in a direction, each about as dear as
-# a call or more. Against the sum of both, on the same problem and from the usual warm-up, beside
-# multistep methods of the same order:
+# A step costs one call of the model and $q - 1$ derivatives in a direction. Against the sum of
+# both, on the same problem and from the usual warm-up, beside multistep methods of the same order
+# with an exact history:
 
 # %%
 RIVALS = {"taylor_2": "dpm_solver_pp_2m", "taylor_3": "unipc_2", "taylor_4": "unipc_3"}

@@ -17,8 +17,9 @@
 # DPM-Solver-v3 changes the variable that a multistep method sees, by three functions of the noise
 # level that are measured on the network: one value of $l$, $s$ and $b$ for each level and pixel.
 # That costs many calls of the network and its derivatives before the first image is drawn. For an
-# exact score the three are not independent: moments decide them, without a derivative. And those
-# of the data's mean and variances need no model at all. How far does one come with them?
+# exact score the three are not independent: moments decide them, without a derivative. And the
+# statistics of the Gaussian with the data's mean and variances need no model at all. How far does
+# one come with them?
 #
 # Letters are those of `docs/notation.md`. Every number is computed in the cell that shows it; the
 # last cell asserts every claim.

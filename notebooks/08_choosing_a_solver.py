@@ -53,7 +53,8 @@ strict()
 #
 # A dash is a run: a solver on a grid, without a jump (ink) or with one (blue). At each number of
 # calls the lines mark the best of each kind, and the squares what happens to somebody who always
-# takes the same solver on the same grid.
+# takes the same solver on the same grid. Runs farther from data than the picture is high are not
+# drawn.
 
 # %%
 found = summary.read()
@@ -510,7 +511,7 @@ print("\n".join(commands))
 #
 # - Take a few solvers of one call a step, each on two grids, and run them on a dozen seeds beside
 #   one run of many calls. Keep the nearest: it is the same computation as above.
-# - Jump while calls are few, and not where the same noise must give the same image.
+# - Jump while calls are few. With many, do not where the same noise must give the same image.
 # - Do not choose by a distance of few images.
 #
 # ## Every claim above, asserted

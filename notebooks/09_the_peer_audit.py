@@ -78,7 +78,7 @@ print(f"{len(rows)} configurations of {len(names)} schedulers, {len(missed)} mis
 #
 # ## What is wrong?
 #
-# All that miss share two causes:
+# All that miss share two faults, one of them in two functions:
 
 # %%
 causes = Counter((row["cause"], row["proof"]) for row in missed)
@@ -187,9 +187,10 @@ Table(
 )
 
 # %% [markdown]
-# With few steps the wrong weights are the better ones here, which may be why nobody missed the
-# factor. In the end the order decides: the ratio crosses one and grows with the steps. A choice
-# of solver needs both, the proof for what must happen and a measurement for what happens first.
+# With few steps the wrong weights are mostly the better ones here and never much worse, which may
+# be why nobody missed the factor. In the end the order decides: the ratio crosses one and grows
+# with the steps. A choice of solver needs both, the proof for what must happen and a measurement
+# for what happens first.
 #
 # ## And the start?
 #

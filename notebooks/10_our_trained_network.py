@@ -222,8 +222,9 @@ Table(
 
 # %% [markdown]
 # At every level but the highest it leaves the Gaussian, and at every level it comes nearer to the
-# training images; the mixture ends as the closest at most. At the highest level it comes nearer to
-# all three, which are nearly one there: it begins with an error that the Gaussian does not have.
+# training images; the mixture ends as the closest law at most levels. At the highest level it
+# comes nearer to all three, which are nearly one there: it begins with an error that the Gaussian
+# does not have.
 #
 # ## Are its statistics those of its data's moments?
 #

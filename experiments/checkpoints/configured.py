@@ -60,7 +60,7 @@ def configured(
     elif isinstance(config, str) and config.endswith(".json"):
         try:
             tree = parsed(Path(config).read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise ValueError(f"config: got {config!r}; a JSON file is allowed") from None
     else:
         tree = config

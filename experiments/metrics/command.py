@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.answer import Answer
+from experiments.sweep import needed
 from experiments.terminal import bar, say, table
 
 INCEPTION = "pt_inception-2015-12-05-6726825d.pth"
@@ -58,6 +59,7 @@ def metrics(args: Namespace) -> Answer:
 
 def card(args: Namespace) -> Answer:
     """The card of a training and its pictures."""
+    needed()
     from experiments.card import write
 
     extractors = tuple(args.extractor or ("pca",))

@@ -163,6 +163,21 @@ def test_the_map_by_keyboard(shown: Browser) -> None:
     assert shown.problems == []
 
 
+def test_the_map_by_keyboard_passes_over_what_is_hidden(shown: Browser) -> None:
+    boxes = "[...document.querySelectorAll('#map-states input')]"
+    visible = "getComputedStyle(document.activeElement).visibility"
+    shown.run(f"{boxes}.find(b => b.value === 'published').click()")
+    shown.run(f"{boxes}.at(-1).focus()")
+    shown.press("Tab")
+    for way in ("ArrowRight", "ArrowDown", "ArrowRight"):
+        before = shown.run("document.activeElement.getAttribute('aria-label')")
+        assert before
+        assert shown.run(visible) == "visible"
+        shown.press(way)
+        assert shown.run("document.activeElement.getAttribute('aria-label')") != before
+    shown.run(f"{boxes}.find(b => b.value === 'published').click()")
+
+
 def test_a_cell_that_is_clicked_stays_in_sight(shown: Browser) -> None:
     cell = "document.querySelectorAll('#map-grid tbody')[2].querySelector('button')"
     shown.run(f"scrollTo(0, scrollY + {cell}.getBoundingClientRect().bottom - 890)")
