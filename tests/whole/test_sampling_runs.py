@@ -196,7 +196,10 @@ def test_killed_at_any_moment_and_completed(
         pid = forked(lambda out=out: made(job, out, source))
         time.sleep(draw.uniform(0.05, 1.0) * usual)
         os.kill(pid, signal.SIGKILL)
-        killed += ended(pid) == signal.SIGKILL
+        if ended(pid) == signal.SIGKILL:
+            killed += 1
+        else:  # it was done before: the machine has become quicker
+            usual *= 0.7
         for file in (out / files.FOLDER).glob("*.safetensors"):
             assert file.read_bytes() == (whole / files.FOLDER / file.name).read_bytes()
         assert ended(forked(lambda out=out: made(job, out, source))) == 0

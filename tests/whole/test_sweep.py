@@ -149,7 +149,9 @@ def test_a_cell_that_kills_its_workers_is_given_up_and_tried_again(
 
 
 PROGRAM = """
+    import signal
     import sys
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     sys.path.insert(0, {tests!r})
     from test_sweep import CELLS, Path, Run, Sweep, measured, workers
     from experiments.terminal import bar
