@@ -62,8 +62,9 @@ class Scheme:
 
     @property
     def formula(self) -> str:
-        """The first paragraph of the docstring."""
-        return " ".join(inspect.cleandoc(self.fn.__doc__ or "").split("\n\n")[0].split())
+        """The first paragraph of the docstring, as text."""
+        first = inspect.cleandoc(self.fn.__doc__ or "").split("\n\n")[0]
+        return " ".join(first.replace("``", "").split())
 
     def within(self, form: str) -> Entry:
         """An entry that belongs to no registry."""
@@ -188,7 +189,7 @@ def _one(a: Mapping[str, Row], b: Mapping[str, Row]) -> bool:
 def prove(
     root: str | Path, *, workers: int = 2, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """The whole map with its provenance: ten minutes on one core.
+    """The whole map with its provenance.
 
     Cells are kept under ``root`` as they are found, so that an interrupted run goes on.
     """
@@ -202,7 +203,7 @@ def prove(
         if progress:
             progress(len(found), len(wanted), task[0])
     known = [row for e, options in registered() if (row := named(e, options))]
-    made = json.loads((run.folder / "provenance.json").read_text(encoding="utf-8"))
+    made = run.about()
     del made["certificates"]
     cells = [placed(row, known) for row in merged([found[task] for task in wanted])]
     shown = dict.fromkeys(row["scheme"] for row in cells)

@@ -28,10 +28,10 @@ from experiments.metrics.extractors import as_bytes
 from experiments.metrics.measured import CHECKED, Images, data_for, measured, read
 from experiments.metrics.nearest import nearest
 from experiments.network_study.scores import Flat
-from experiments.plots_training import curves, long
+from experiments.plots.style import save
+from experiments.plots.training import curves, long
 from experiments.sampling.sheet import tiled
 from experiments.sampling.source import Source, opened
-from experiments.style import save
 from experiments.terminal import Stage, silent
 from experiments.training import moments_of
 from gaussian_score.diagnostics import SIGMAS, baselines, compare

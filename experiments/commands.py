@@ -17,6 +17,8 @@ from typing import Any
 
 from experiments import store
 from experiments.answer import Answer
+from experiments.plots.style import save
+from experiments.rows import name_of
 from experiments.terminal import bar, say, table
 from solvers.method import Entry, Variant, entry
 
@@ -124,7 +126,7 @@ def converge(args: Namespace) -> Answer:
     """Errors and slopes of one method."""
     from experiments import plots
     from experiments.orders import converge as measure
-    from experiments.style import drawable
+    from experiments.plots.style import drawable
 
     if args.plot:
         drawable(store.writable(args.plot, "--plot"), "--plot")
@@ -132,7 +134,7 @@ def converge(args: Namespace) -> Answer:
     with bar(f"converge {e.name}"):
         row = outside(args.name, lambda: measure(e, options, size=args.size))
     if args.plot:
-        plots.save(plots.convergence(row), args.plot)
+        save(plots.orders.convergence(row), args.plot)
 
     def show() -> None:
         for kind, curve in row["curves"].items():
@@ -166,7 +168,7 @@ def orders(args: Namespace) -> Answer:
     """The table of orders, and every published row that is not right beside the one that is."""
     from experiments import plots
     from experiments.orders import order_rows, pairs
-    from experiments.style import drawable
+    from experiments.plots.style import drawable
 
     if args.plot:
         drawable(store.writable(args.plot, "--plot"), "--plot")
@@ -174,14 +176,14 @@ def orders(args: Namespace) -> Answer:
     with bar("orders") as tick:
         rows = order_rows(names=names, size=args.size, workers=args.workers, progress=tick)
     if args.plot:
-        plots.save(plots.overview(rows), args.plot)
-    lines = [(plots.name_of(r), *(r[k] for k in ORDER_COLUMNS), r["verdict"]) for r in rows]
+        save(plots.orders.overview(rows), args.plot)
+    lines = [(name_of(r), *(r[k] for k in ORDER_COLUMNS), r["verdict"]) for r in rows]
     heads = ("solver", *(name.replace("_", "\n") for name in ORDER_COLUMNS), "verdict")
 
     def show() -> None:
         table(heads, lines)
         beside = [
-            (plots.name_of(a), *(a[k] for k in FOUND), plots.name_of(b), *(b[k] for k in FOUND))
+            (name_of(a), *(a[k] for k in FOUND), name_of(b), *(b[k] for k in FOUND))
             for a, b in pairs(rows)
         ]
         if beside:

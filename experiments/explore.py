@@ -20,7 +20,7 @@ from experiments.plane import (
     solvers_offered,
     world,
 )
-from experiments.plots_plane import Live
+from experiments.plots.plane import Live
 from solvers.grids import RULES
 
 

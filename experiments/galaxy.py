@@ -25,12 +25,12 @@ from experiments.answer import Answer
 from experiments.checkpoints.safe import sha256
 from experiments.metrics.converged import Reference, converged, trajectory_error
 from experiments.network_study.scores import Flat
+from experiments.plots.style import drawable, save
 from experiments.sampling.draw import prepared, run
 from experiments.sampling.job import Job
 from experiments.sampling.source import Source, opened
 from experiments.scores import moments
 from experiments.study import check, load
-from experiments.style import drawable, save
 from experiments.terminal import Tick, bar, table
 from gaussian_score.diagnostics import SIGMAS, baselines, compare
 from solvers.method import entry
@@ -171,18 +171,17 @@ def galaxies(args: Namespace) -> Answer:
     asked = {**study.to_json(), "checkpoint": sha256(given)}
     opened(given)  # refused before a folder is made
     stored = store.open_run(args.out, f"galaxies-{study.name}", asked, SOURCES)
-    with stored.alone(), bar(args.study) as tick:
+    with bar(args.study) as tick:
         rows = stored.once(lambda: _rows(judged(given, study, progress=tick)))
     found = {kind: _of(rows, kind) for kind in ("errors", "explained")}
-    _, versions = store.identity({}, ())
-    made = store.provenance(stored.id, asked, versions)
+    made = stored.about()
     del made["certificates"]  # no proof is behind these rows
     value = {**made, **found}
     if out is not None:
         with store.replacing(out) as file:
             file.write(store.line(value) + "\n")
     if picture is not None:
-        from experiments.plots_galaxy import judgement
+        from experiments.plots.galaxy import judgement
 
         save(judgement(**found), picture)
     return Answer(value, lambda: _show(**found))

@@ -22,8 +22,8 @@ def arguments(p: ArgumentParser) -> None:
 
 def map_(args: Namespace) -> Answer:
     """The stored map; with --summary one that is proved and measured now."""
-    from experiments import atlas, plots_map
-    from experiments.style import drawable, save
+    from experiments import atlas, plots
+    from experiments.plots.style import drawable, save
 
     if args.plot:
         drawable(store.writable(args.plot, "--plot"), "--plot")
@@ -40,7 +40,7 @@ def map_(args: Namespace) -> Answer:
     else:
         found = atlas.read()
     if args.plot:
-        save(plots_map.chart(found["cells"]), args.plot)
+        save(plots.map.chart(found["cells"]), args.plot)
     names = set(args.names or known)
     rows = [
         row
@@ -61,6 +61,6 @@ def map_(args: Namespace) -> Answer:
         ]
         table(HEADS, lines)
         if not atlas.current(found):
-            say(f"proved before the last edit of the sources: {atlas.COMMAND}")
+            say(f"proved with other sources or versions of libraries: {atlas.COMMAND}")
 
     return Answer(rows, show)

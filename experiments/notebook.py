@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.style import vector
+from experiments.plots.style import vector
 
 
 @dataclass(frozen=True, eq=False)

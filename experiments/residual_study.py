@@ -61,8 +61,7 @@ def residual(args: Namespace) -> Answer:
     run = store.open_run(args.out, f"residual-{study.name}", study.to_json(), SOURCES)
     with run.alone(), bar(args.study) as tick:
         rows = residual_rows(study.training, run.folder, seeds=study.seeds, progress=tick)
-    _, versions = store.identity({}, ())
-    made = store.provenance(run.id, study.to_json(), versions)
+    made = run.about()
     del made["certificates"]  # no proof is behind these rows
     value = {**made, "rows": rows}
     if out is not None:

@@ -98,7 +98,7 @@ HEADS = ("method", "calls", "without", "with the jump", "times smaller")
 
 
 def _show_teleport(value: Mapping[str, Any]) -> None:
-    from experiments.plots import name_of
+    from experiments.rows import name_of
     from experiments.teleport import pairs
 
     say("\n".join(value[key] for key in ("data", "text") if key in value))
@@ -125,7 +125,7 @@ def _show_teleport(value: Mapping[str, Any]) -> None:
 
 def train(args: Namespace) -> Answer:
     """A training, new or resumed; options that are not given are those of the folder."""
-    from experiments.style import drawable
+    from experiments.plots.style import drawable
     from experiments.train import commanded
 
     if args.plot:
@@ -133,8 +133,8 @@ def train(args: Namespace) -> Answer:
     with bar("train") as tick:
         done = commanded(vars(args), progress=tick)
     if args.plot:
-        from experiments.plots_training import curves
-        from experiments.style import save
+        from experiments.plots.style import save
+        from experiments.plots.training import curves
 
         save(curves(done.rows), args.plot)
     if not done.rows:
@@ -205,13 +205,13 @@ def report(args: Namespace) -> Answer:
         for name in ("images", "fast"):
             if getattr(args, name):
                 raise ValueError(f"--{name}: got it with --row; it is allowed without")
-        from experiments.row_command import row
+        from experiments.report.row import row
 
         return row(args)
     if args.rerun:
         raise ValueError("--rerun: got it without --row; it is allowed with --row ID")
-    from experiments.report import FAST
-    from experiments.report import report as write
+    from experiments.report.build import FAST
+    from experiments.report.build import report as write
     from experiments.study import load
 
     if Path(args.out).is_file():

@@ -83,6 +83,10 @@ class Run:
         """The folder's name."""
         return self.folder.name
 
+    def about(self) -> dict[str, Any]:
+        """What was run when the folder was made: see `provenance`."""
+        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+
     def rows(self) -> list[dict[str, Any]]:
         """The rows stored so far."""
         file = self.folder / "rows.jsonl"
@@ -110,9 +114,10 @@ class Run:
 
     def once(self, make: Callable[[], Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
         """The rows, which are made where there are none yet."""
-        if not self.rows():
-            self.add(make())
-        return self.rows()
+        with self.alone():
+            if not self.rows():
+                self.add(make())
+            return self.rows()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -62,7 +62,7 @@ def _least(rows: Iterable[Row], jumped: bool, by: str, kept: Sequence[str]) -> d
 
 def cells(found: Iterable[Mapping[str, Any]], by: str = "error_median") -> list[tuple[Any, ...]]:
     """Lines of a table of ``best``."""
-    from experiments.plots import name_of
+    from experiments.rows import name_of
 
     lines = []
     for pair in found:

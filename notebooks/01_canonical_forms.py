@@ -28,10 +28,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from experiments import plots_errors, plots_forms
+from experiments import plots
 from experiments.measure import PROBLEM, errors, statistics
 from experiments.notebook import Picture, Table, strict
-from experiments.plots_forms import Seen
+from experiments.plots.forms import Seen
 from gaussian_score.mixture import GaussianMixture
 from gaussian_score.transport import transport
 from solvers.denoiser import Known
@@ -91,7 +91,7 @@ def seen(form):
 
 
 panels = [seen(fitted(form)) for form in FORMS.values()]
-Picture(plots_forms.readings(panels), "What a solver reads along exact trajectories, by form")
+Picture(plots.forms.readings(panels), "What a solver reads along exact trajectories, by form")
 
 # %% [markdown]
 # ## What is a form?
@@ -197,11 +197,11 @@ by_form = {
     ]
     for name, form in FORMS.items()
 }
-Picture(plots_errors.lines(by_form), "Errors of one method in every form, on the same nodes")
+Picture(plots.errors.lines(by_form), "Errors of one method in every form, on the same nodes")
 
 # %%
 proof = prove_order(ADAMS, generic=True)
-slopes = {name: plots_errors.slopes(line)[-1][1] for name, line in by_form.items()}
+slopes = {name: plots.errors.slopes(line)[-1][1] for name, line in by_form.items()}
 print(f"proved for every L and K: order {proof.graded}")
 Table(["form", "slope"], [[name, f"{slope:.2f}"] for name, slope in slopes.items()])
 
@@ -219,7 +219,7 @@ table = {
     }
     for name in METHODS
 }
-Picture(plots_forms.spread(table), "The spread of errors over forms, for several methods")
+Picture(plots.forms.spread(table), "The spread of errors over forms, for several methods")
 
 # %%
 ratio = {name: max(row.values()) / min(row.values()) for name, row in table.items()}

@@ -32,7 +32,7 @@ from fractions import Fraction
 
 from IPython.display import Markdown, display
 
-from experiments import plots_errors
+from experiments import plots
 from experiments.measure import DIGITS, PROBLEM, errors, estimate, exact, grid, run_exactly
 from experiments.notebook import Picture, Table, strict
 from solvers.field import RATIONAL
@@ -75,7 +75,7 @@ promise = [
     for n, (h, _) in zip(STEPS, curves["scire_v1_3"], strict=True)
 ]
 Picture(
-    plots_errors.lines(lines, guides={f"scire_v1_3 claims {claimed}": promise}),
+    plots.errors.lines(lines, guides={f"scire_v1_3 claims {claimed}": promise}),
     "Errors of four solvers against the number of steps, and what one of them claims",
 )
 

@@ -29,7 +29,7 @@ import mpmath
 import numpy as np
 import torch
 
-from experiments import plots_line, plots_plane
+from experiments import plots
 from experiments.explore import Explorer, levels, redraw_times
 from experiments.measure import PROBLEM
 from experiments.notebook import Picture, Table, strict
@@ -52,7 +52,7 @@ strict()
 
 # %%
 ring = world("ring")
-Picture(plots_plane.flow(ring), "Exact trajectories from noise to a ring of Gaussians")
+Picture(plots.plane.flow(ring), "Exact trajectories from noise to a ring of Gaussians")
 
 # %% [markdown]
 # ## One Gaussian: closed form
@@ -119,7 +119,7 @@ def density(sigma):
 
 middle = int((paths[-1] < mu.mean()).sum())
 picture = (sigmas, paths / scale[:, None], side, (density(sigmas[0]), density(sigmas[-1])), middle)
-Picture(plots_line.fan(*picture), "Exact paths on a line between the laws of noise and data")
+Picture(plots.line.fan(*picture), "Exact paths on a line between the laws of noise and data")
 
 # %% [markdown]
 # Three codes, written apart, solve that equation: one in float64, and two at many digits.
@@ -165,7 +165,7 @@ print(f"largest error {miss.max():.1e}, largest estimate {found.error.max():.1e}
 
 # %%
 COARSE = Choice("unip_4", steps=5)
-Picture(plots_plane.solver(ring, draw(COARSE, ring)), "A coarse solver over the exact flow")
+Picture(plots.plane.solver(ring, draw(COARSE, ring)), "A coarse solver over the exact flow")
 
 # %%
 NAMES, STEPS = ("ddim", "dpm_solver_pp_2m", "dpm_solver_3m", "unip_4"), (5, 10, 20, 40)

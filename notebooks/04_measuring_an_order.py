@@ -30,7 +30,7 @@ from itertools import pairwise
 import sympy
 import torch
 
-from experiments import plots_errors
+from experiments import plots
 from experiments.measure import (
     DIGITS,
     PROBLEM,
@@ -85,9 +85,9 @@ curves = {
     "data of one Gaussian": curve("exact", problem=UNIT),
     "in float32": curve("exact", F=FLOAT64, dtype=torch.float32),
 }
-found = {name: dict(plots_errors.slopes(line)) for name, line in curves.items()}
+found = {name: dict(plots.errors.slopes(line)) for name, line in curves.items()}
 Picture(
-    plots_errors.with_slopes(curves, ORDER), "Errors and slopes of one solver, measured four ways"
+    plots.errors.with_slopes(curves, ORDER), "Errors and slopes of one solver, measured four ways"
 )
 
 # %%
@@ -145,7 +145,7 @@ def started(name):
     solver = entry(name)
     lines = [curve(kind, solver, STEPS[1:6], F=FLOAT64) for kind in ("exact", "plain")]
     first = prove_step(solver, 1, solver.form({}), graded=True).order
-    return [plots_errors.slopes(line)[-1][1] for line in lines], first
+    return [plots.errors.slopes(line)[-1][1] for line in lines], first
 
 
 starts = {name: (prove_order(entry(name)), *started(name)) for name in MULTISTEP}
@@ -198,7 +198,7 @@ bracket = sum(c * sympy.prod(words[j] for j in jets) for jets, c in midpoint.lea
 MIDPOINT = entry("rho_midpoint")
 problems = {"one Gaussian": UNIT, "two Gaussians": PROBLEM}
 midpoints = {
-    name: plots_errors.slopes(curve("exact", MIDPOINT, STEPS[:6], problem=law))[-1][1]
+    name: plots.errors.slopes(curve("exact", MIDPOINT, STEPS[:6], problem=law))[-1][1]
     for name, law in problems.items()
 }
 print(f"the bracket for one Gaussian: {sympy.simplify(bracket)}")
@@ -250,12 +250,12 @@ hidden = {
     "graded": curve("exact", IPNDM, STEPS[1:6]),
     "steps 1 : 2": curve("irregular", IPNDM, STEPS[1:6]),
 }
-Picture(plots_errors.lines(hidden), "Errors of iPNDM on equal, graded and alternating steps")
+Picture(plots.errors.lines(hidden), "Errors of iPNDM on equal, graded and alternating steps")
 
 # %%
 ipndm = prove_order(IPNDM)
 claim = IPNDM.variants[0].claim
-seen = {name: plots_errors.slopes(line)[-1][1] for name, line in hidden.items()}
+seen = {name: plots.errors.slopes(line)[-1][1] for name, line in hidden.items()}
 print(f"claimed {claim}; proved on graded grids {ipndm.graded}, on any grid {ipndm.any_grid}")
 Table(["grid", "measured"], [[name, f"{slope:.2f}"] for name, slope in seen.items()])
 

@@ -28,7 +28,7 @@ from math import comb
 
 import torch
 
-from experiments import plots_errors
+from experiments import plots
 from experiments.measure import DIGITS, PROBLEM, errors, estimate, exact
 from experiments.notebook import Picture, Table, strict
 from gaussian_score.mixture import GaussianMixture
@@ -95,7 +95,7 @@ off = {
 }
 floor = {name: abs(automatic[k] / float(truth[k]) - 1) for name, k in ORDERS.items()}
 Picture(
-    plots_errors.derivatives(WIDTHS, off, floor),
+    plots.errors.derivatives(WIDTHS, off, floor),
     "Errors of differences against their step, and of forward mode",
 )
 
@@ -175,7 +175,7 @@ def against_work(name):
 
 work = {name: against_work(name) for name in names}
 Picture(
-    plots_errors.lines(work, across="model calls + directional derivatives"),
+    plots.errors.lines(work, across="model calls + directional derivatives"),
     "Errors of Taylor and multistep methods against work",
 )
 
@@ -208,7 +208,7 @@ second = {
     ]
     for v, words in CLOCKS.items()
 }
-Picture(plots_errors.lines(second), "Errors of the second-order Taylor scheme in four forms")
+Picture(plots.errors.lines(second), "Errors of the second-order Taylor scheme in four forms")
 
 # %% [markdown]
 # ## Every claim above, asserted
@@ -238,5 +238,5 @@ assert all(multistep < taylor for taylor, multistep in pairs.values())
 # Forms: errors differ by much, orders do not.
 ends = [line[-1][1] for line in second.values()]
 assert max(ends) > 2 * min(ends)
-assert all(abs(plots_errors.slopes(line)[-1][1] - 2) < 0.3 for line in second.values())
+assert all(abs(plots.errors.slopes(line)[-1][1] - 2) < 0.3 for line in second.values())
 assert DATA_LAMBDA.name in {entry("taylor_2").form({"variable": v}).name for v in CLOCKS}

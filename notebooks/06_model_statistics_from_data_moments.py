@@ -27,7 +27,7 @@
 # %%
 import numpy as np
 
-from experiments import plots_errors, plots_statistics
+from experiments import plots
 from experiments.model_statistics import by_jvp, by_moments
 from experiments.notebook import Picture, Table, strict
 from experiments.solve import solve
@@ -84,7 +84,7 @@ curves = {
     **{name: {k: getattr(e.table, k)[:, 0] for k in "lsb"} for name, e in estimates.items()},
 }
 bars = {name: {k: v[:, 0] for k, v in e.errors.items()} for name, e in estimates.items()}
-Picture(plots_statistics.statistics(LAM, curves, bars), "l, s and b of a mixture, four times")
+Picture(plots.statistics.statistics(LAM, curves, bars), "l, s and b of a mixture, four times")
 
 # %% [markdown]
 # While noise is high, $l$ of the Gaussian is the exact one. It parts from it where the data begin
@@ -160,7 +160,7 @@ words = {
     "none": "no statistics",
 }
 lines = {f"order {order}, {words[ems]}": curve for (order, ems), curve in errors.items()}
-Picture(plots_errors.lines(lines), "Errors with exact statistics, with data moments, and without")
+Picture(plots.errors.lines(lines), "Errors with exact statistics, with data moments, and without")
 
 # %%
 wins = [

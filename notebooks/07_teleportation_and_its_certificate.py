@@ -29,10 +29,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from experiments import plots_errors, plots_teleport
+from experiments import plots
 from experiments.notebook import Picture, Table, strict
+from experiments.report.teleports import RESULTS, SKEWED, paths
 from experiments.solve import solve
-from experiments.teleport_report import RESULTS, SKEWED, paths
 from experiments.teleported import BEST, cells
 from gaussian_score.certificate import bound
 from gaussian_score.divergence import relative_entropy
@@ -62,7 +62,7 @@ LAW = {"weights": list(w), "means": [[a] for a in m], "covs": [[[a]] for a in v]
 SOURCE = MixtureSource(**LAW)
 skip = auto_skip(SOURCE)
 Picture(
-    plots_teleport.trajectories(*paths(skip.rho), skip.rho), "Exact paths, and paths with a jump"
+    plots.teleport.trajectories(*paths(skip.rho), skip.rho), "Exact paths, and paths with a jump"
 )
 
 # %%
@@ -124,12 +124,12 @@ landing = {
     "corrected jump": list(zip(LEVELS, mended, strict=True)),
 }
 Picture(
-    plots_errors.lines(landing, across="landing level σ", down="RMS error at the landing"),
+    plots.errors.lines(landing, across="landing level σ", down="RMS error at the landing"),
     "Errors of the jump and of the corrected jump against the landing level",
 )
 
 # %%
-powers = {name: plots_errors.slopes(line)[-1][1] for name, line in landing.items()}
+powers = {name: plots.errors.slopes(line)[-1][1] for name, line in landing.items()}
 print(", ".join(f"{name}: falls like σ^-{p:.2f}" for name, p in powers.items()))
 
 # %% [markdown]
@@ -190,7 +190,7 @@ def alone(level):
 
 only = [(level, alone(level)) for level in SHOWN]
 Picture(
-    plots_teleport.against_level(rows, only, certified, TOLERANCE),
+    plots.teleport.against_level(rows, only, certified, TOLERANCE),
     "Errors of trajectories and of the law against the landing level",
 )
 
@@ -243,7 +243,7 @@ random = {
     "any covariances": list(looseness_rows(60, seed=1)),
     "one covariance": list(looseness_rows(60, seed=2, common=True)),
 }
-Picture(plots_teleport.looseness(random), "The bound over the truth, against the rarest weight")
+Picture(plots.teleport.looseness(random), "The bound over the truth, against the rarest weight")
 
 # %% [markdown]
 # ## And on images?

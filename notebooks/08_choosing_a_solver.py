@@ -34,13 +34,14 @@ from statistics import geometric_mean, median
 from ipywidgets import HTML, SelectionSlider, VBox
 from scipy.stats import binomtest, spearmanr
 
-from experiments import plots, plots_choice, plots_errors
+from experiments import plots
 from experiments.cli import parser
 from experiments.launch import in_eigenbasis
 from experiments.metrics.converged import apart
 from experiments.network_study import summary
 from experiments.network_study.command import PRETRAINED
 from experiments.notebook import Picture, Table, strict
+from experiments.rows import name_of
 from experiments.sampling.draw import prepared, run
 from experiments.sampling.job import Job
 from experiments.sampling.source import opened
@@ -63,21 +64,21 @@ rows = [row for row in found["runs"] if row["refused"] is None]
 exact, training = found["baseline"][0], found["baseline"][-1]["training"]
 chance = training["frechet"]["mean"], training["frechet"]["deviation"]
 floor = {"error_median": exact["error"], "frechet": exact["frechet"]}
-METHODS = list(dict.fromkeys(plots.name_of(row) for row in rows))
+METHODS = list(dict.fromkeys(name_of(row) for row in rows))
 GRIDS = [grid["name"] for grid in study["grids"]]
 
 
 def chosen(method, grid, jump, budget=None):
     """The runs of one choice, at one number of calls or at all."""
     wanted = (method, grid, jump)
-    own = [r for r in rows if (plots.name_of(r), r["grid"], r["teleport"]) == wanted]
+    own = [r for r in rows if (name_of(r), r["grid"], r["teleport"]) == wanted]
     return [r for r in own if budget in (None, r["budget"])]
 
 
 RULE = ("unipc_3", "logsnr", "off")
 about = {"floor": floor, "chance": chance, "marked": {"always unipc_3 on logsnr": chosen(*RULE)}}
 Picture(
-    plots_choice.choices(rows, budgets, **about), "Errors and distances of all runs against calls"
+    plots.choice.choices(rows, budgets, **about), "Errors and distances of all runs against calls"
 )
 
 # %%
@@ -110,7 +111,7 @@ def best(by, budget, among=rows):
 def told(row):
     """A choice in words."""
     jump = "" if row["level"] is None else ", jump"
-    return f"{plots.name_of(row)}, {row['grid']}{jump}"
+    return f"{name_of(row)}, {row['grid']}{jump}"
 
 
 both = {n: [best(by, n) for by in summary.MEASURES] for n in budgets}
@@ -165,7 +166,7 @@ Table(
 FEW, MIDDLE, MANY = budgets[0], 10, budgets[-1]
 named = [f"smallest {figure}, {MIDDLE} calls" for figure in summary.MEASURES.values()]
 named = dict(zip(named, both[MIDDLE], strict=True))
-Picture(plots_choice.disagreement(rows, exact["frechet"], named), "Distance to data against error")
+Picture(plots.choice.disagreement(rows, exact["frechet"], named), "Distance to data against error")
 
 # %% [markdown]
 # How much of this is chance? The last column above counts the runs whose distance is within one
@@ -201,12 +202,12 @@ for p, n in product(orders, budgets):
     least[p].append((n, min(row["error_median"] for row in own)))
 curves = {f"proved order {p}": curve for p, curve in least.items()}
 Picture(
-    plots_errors.lines(curves, across="calls", down=plots_choice.MEASURES["error_median"]),
+    plots.errors.lines(curves, across="calls", down=plots.choice.MEASURES["error_median"]),
     "The best errors of each proved order against calls",
 )
 
 # %%
-slopes = {p: dict(plots_errors.slopes(least[p])) for p in orders}
+slopes = {p: dict(plots.errors.slopes(least[p])) for p in orders}
 winner = {
     n: min((r for r in plain if r["budget"] == n), key=lambda r: r["error_median"])
     for n in budgets
@@ -215,7 +216,7 @@ order = {n: proved(row)["order"] for n, row in winner.items()}
 steep = {n: [f"{slopes[p][n]:.1f}" if n in slopes[p] else "–" for p in orders] for n in budgets}
 Table(
     ["calls", *(f"slope, order {p}" for p in orders), "the best", "its order"],
-    [[n, *steep[n], plots.name_of(winner[n]), order[n]] for n in budgets],
+    [[n, *steep[n], name_of(winner[n]), order[n]] for n in budgets],
 )
 
 # %% [markdown]
@@ -394,7 +395,7 @@ strips = {
     for name, (x, nfe) in live.items()
 }
 Picture(
-    plots.sheet({"exact": reference[:12, 0].numpy(), "methods": strips}, scale=3),
+    plots.samples.sheet({"exact": reference[:12, 0].numpy(), "methods": strips}, scale=3),
     "Images of the candidates, and how far they are from the flow's",
 )
 
@@ -459,7 +460,7 @@ def place(method, grid, jump, calls):
     own, one = chosen(method, grid, jump), chosen(method, grid, jump, calls)
     words = [f"error {r['error_median']:.3g}, distance {r['frechet']:.3g}" for r in one]
     marked = {f"{method}, {grid}, jump {jump}": own, f"{calls} calls: {''.join(words)}": one}
-    return Picture(plots_choice.choices(rows, budgets, **about | {"marked": marked}), "A choice")
+    return Picture(plots.choice.choices(rows, budgets, **about | {"marked": marked}), "A choice")
 
 
 OPTIONS = {"method": METHODS, "grid": GRIDS, "jump": study["teleports"], "calls": budgets}

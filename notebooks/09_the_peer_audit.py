@@ -32,7 +32,7 @@ from pathlib import Path
 import torch
 
 import experiments
-from experiments import plots_audit, plots_errors
+from experiments import plots
 from experiments.measure import errors
 from experiments.notebook import Picture, Table, strict
 from experiments.peers import audit
@@ -55,7 +55,7 @@ strict()
 # %%
 STORED = Path(experiments.__file__).parent / "results" / "audit.json"
 rows = json.loads(STORED.read_text(encoding="utf-8"))
-Picture(plots_audit.audit(rows), "Promised and measured orders of schedulers of other libraries")
+Picture(plots.audit.audit(rows), "Promised and measured orders of schedulers of other libraries")
 
 # %%
 missed = [row for row in rows if row["cause"]]
@@ -140,10 +140,10 @@ curves = {
     "repaired": theirs(patched(peer.load(), peer.fault)),
     "ours, corrected": own(weights="heun"),
 }
-Picture(plots_errors.lines(curves), "A scheduler as shipped and repaired, beside ours")
+Picture(plots.errors.lines(curves), "A scheduler as shipped and repaired, beside ours")
 
 # %%
-ends = {name: plots_errors.slopes(curve)[-1][1] for name, curve in curves.items()}
+ends = {name: plots.errors.slopes(curve)[-1][1] for name, curve in curves.items()}
 apart = [
     max(abs(a / b - 1) for (_, a), (_, b) in zip(curves[x], curves[y], strict=True))
     for x, y in (("as shipped", "ours, as published"), ("repaired", "ours, corrected"))

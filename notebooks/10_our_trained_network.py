@@ -30,7 +30,7 @@ from itertools import pairwise
 
 import torch
 
-from experiments import plots_images, plots_network, plots_scores, plots_training
+from experiments import plots
 from experiments.compare_training import Nothing
 from experiments.datamodules import pictures
 from experiments.folder import Folder
@@ -81,7 +81,7 @@ def expected(k):
 
 columns = [*map(expected, SHOWN), done.x[first]]
 Picture(
-    plots_images.table(
+    plots.images.table(
         torch.cat(columns, 1), data.names, [f"σ = {sigmas[k]:.2g}" for k in SHOWN] + ["image"]
     ),
     "What the network expects while the noise falls, and the image, for each class",
@@ -113,7 +113,7 @@ print(
     end=" ",
 )
 print(f"in {rows[-1]['seconds'] / 60:.0f} minutes of one core")
-Picture(plots_training.curves(rows), "Loss and errors of the training against images seen")
+Picture(plots.training.curves(rows), "Loss and errors of the training against images seen")
 
 # %% [markdown]
 # It learns a residual: $D = D_G + c_\mathrm{out} F$, with $D_G$ the exact denoiser of the Gaussian
@@ -134,7 +134,7 @@ Table(
 )
 
 # %%
-kept = plots_training.long(rows)
+kept = plots.training.long(rows)
 fall = kept[0]["loss"] - kept[-1]["loss"]
 half = next(row["images"] for row in kept if row["loss"] < kept[0]["loss"] - fall / 2)
 print(f"half of the fall of the loss after {half / rows[-1]['images']:.0%} of the images")
@@ -154,7 +154,7 @@ print(f"half of the fall of the loss after {half / rows[-1]['images']:.0%} of th
 # %%
 found = summary.read()
 study, scores = found["study"], found["scores"]
-Picture(plots_scores.explained(scores, across=2), "Unexplained part of the network's score")
+Picture(plots.scores.explained(scores, across=2), "Unexplained part of the network's score")
 
 # %%
 LAWS = ("Gaussian", "mixture", "delta")
@@ -198,7 +198,7 @@ print(f"its flow is the Gaussian's, within the tolerance, down to σ = {landing:
 # %%
 history = found["history"]
 PANELS = study["scores"]["history"][::2]
-Picture(plots_network.over_training(history, PANELS), "Unexplained part of the score in training")
+Picture(plots.network.over_training(history, PANELS), "Unexplained part of the score in training")
 
 
 # %%
@@ -236,7 +236,7 @@ Table(
 METHODS = study["model"]["methods"]
 runs = [row for row in found["statistics"] if row["refused"] is None]
 Picture(
-    plots_network.model_statistics(found["differences"], runs, METHODS[0]),
+    plots.network.model_statistics(found["differences"], runs, METHODS[0]),
     "Statistics of the network against those of moments, and errors with each",
 )
 
@@ -274,7 +274,7 @@ exact = found["baseline"][0]
 floor = {"error_median": exact["error"], "frechet": exact["frechet"]}
 rows_of = [row for row in found["runs"] if row["refused"] is None]
 Picture(
-    plots_network.against_calls(rows_of, study["nfe"], floor),
+    plots.network.against_calls(rows_of, study["nfe"], floor),
     "Error and distance against calls, by family",
 )
 
@@ -304,7 +304,7 @@ near = nearest(done.x.float(), data.training.pixels)
 tests = nearest(data.validation.pixels[:HELD], data.training.pixels)
 beside = data.training[near.index[first, 0]][0]
 Picture(
-    plots_images.table(
+    plots.images.table(
         torch.stack([done.x[first, 0].float(), beside[:, 0]]), ["drawn", "nearest"], data.names
     ),
     "Drawn images and the training images nearest to them",

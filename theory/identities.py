@@ -99,9 +99,9 @@ FIRST_ORDER: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 @claim
 def ddim_in_all_forms(*, factor: int = 1) -> Finding:
-    """Every first-order method of constant L is x = α D + σ ε, D and ε those of the start.
+    """A first-order step is x = α D + σ ε, D and ε those of the start, if N is D or ε alone.
 
-    tAB-0 is too: its one weight is ∫ dρ.
+    Proved for the forms of constant L; tAB-0 is the same, as its one weight is ∫ dρ.
     """
     a, b = forms.point(forms.t), forms.point(forms.s)
     D = (forms.x - forms.raw(a.sigma) * forms.eps) / forms.raw(a.alpha)

@@ -247,7 +247,7 @@ def test_report_trial(
     asked: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command's own part: what it hands on, and what it says of the result."""
-    from experiments import report
+    from experiments.report import build as report
 
     def write(out: str, **how: Any) -> report.Report:
         assert how["names"] == report.FAST

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import explore, plots_plane
+from experiments import explore, plots
 from experiments.explore import Explorer, levels, redraw_times
 from experiments.plane import FIRST, LAST, Choice, World, draw, forms_offered, scaled, world
 from experiments.solve import solve
@@ -119,7 +119,7 @@ def test_a_choice_that_is_not_offered_is_refused(field: str, value: Any) -> None
 
 def test_the_static_picture_holds_the_run(ring: World) -> None:
     drawn = draw(Choice("ddim"), ring)
-    (axes,) = plots_plane.solver(ring, drawn).axes
+    (axes,) = plots.plane.solver(ring, drawn).axes
     segments = axes.collections[-1].get_segments()  # type: ignore[attr-defined]
     expected = scaled(drawn.states, drawn.sigmas).transpose(1, 0, 2)
     assert np.array_equal(np.stack(segments), expected)
@@ -128,7 +128,7 @@ def test_the_static_picture_holds_the_run(ring: World) -> None:
 
 
 def test_a_live_picture_is_the_static_one_painted_in_two(ring: World) -> None:
-    live = plots_plane.Live(ring)
+    live = plots.plane.Live(ring)
     runs = [draw(Choice("ddim", steps=n), ring) for n in (4, 12, 4)]
     a, b, c = (live.png(run) for run in runs)
     assert a == c != b  # nothing is left of the run before
@@ -141,8 +141,8 @@ def test_a_change_draws_once_and_repaints_nothing_behind(
     ring: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted: list[Any] = []
-    behind = plots_plane.behind
-    monkeypatch.setattr(plots_plane, "behind", lambda *a: painted.append(a) or behind(*a))
+    behind = plots.plane.behind
+    monkeypatch.setattr(plots.plane, "behind", lambda *a: painted.append(a) or behind(*a))
     sliders = Explorer(ring)
     changes = [
         *(("steps", n) for n in range(4, 10)),

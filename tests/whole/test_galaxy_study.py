@@ -14,8 +14,8 @@ import pytest
 
 from experiments.cli import main
 from experiments.metrics import converged
-from experiments.plots_galaxy import judgement
-from experiments.plots_scores import LOOKS
+from experiments.plots.galaxy import judgement
+from experiments.plots.scores import LOOKS
 from gaussian_score.diagnostics import SIGMAS
 from tests.galaxy_files import STUDY, leaves, write
 

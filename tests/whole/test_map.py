@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from experiments import atlas, map_report, plots_map
+from experiments import atlas, plots
 from experiments.cli import main
 from experiments.formula import typeset
-from experiments.identify import compared
-from experiments.style import save
+from experiments.plots.style import save
+from experiments.report import cells
+from experiments.report.identify import compared
 from solvers.method import registry
 from theory.certificates import load
 
@@ -114,21 +115,21 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
 
 
 def test_the_stored_picture_is_that_of_the_rows(found: dict[str, Any], tmp_path: Path) -> None:
-    save(plots_map.chart(found["cells"]), tmp_path / "map.svg")
+    save(plots.map.chart(found["cells"]), tmp_path / "map.svg")
     drawn = (ROOT / "docs" / "map.svg").read_bytes()
     assert (tmp_path / "map.svg").read_bytes() == drawn, "scoreproof map --plot docs/map.svg"
 
 
 def test_what_the_page_shows_of_a_cell(found: dict[str, Any]) -> None:
-    shown = map_report.embedded(found)
+    shown = cells.embedded(found)
     assert len(shown["cells"]) == len(found["cells"])
     first = shown["cells"][0]
     assert first["certificate"].startswith("theory/certificates/ddim.json")
     assert shown["sources"]["song2021ddim"].endswith("arXiv 2010.02502.")
-    html = map_report.section(found)
+    html = cells.section(found)
     assert html.count("data-cell=") == len(found["cells"])
-    stale = map_report.section({**found, "run_id": "0"})
-    assert "Proved before the last edit" in stale
+    stale = cells.section({**found, "run_id": "0"})
+    assert "makes them again" in stale
 
 
 def test_formulas_are_set() -> None:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from distributed import Client
 
-from experiments import identify, network_report, rerun, store
+from experiments import store
 from experiments.cli import main
 from experiments.datamodules import Digits, Part
 from experiments.model_statistics import by_moments
@@ -38,6 +38,7 @@ from experiments.network_study.command import PRETRAINED
 from experiments.network_study.problem import Problem, Trained, build
 from experiments.network_study.run import Found
 from experiments.network_study.study import Model, NetworkStudy, Scores
+from experiments.report import identify, network, rerun
 from experiments.sampling.draw import prepared, run
 from experiments.sampling.job import Job
 from experiments.sampling.source import opened
@@ -261,7 +262,7 @@ def test_the_report_shows_stored_rows_and_says_when_they_are_old(
     file.write_text(store.line(summary.summary(TINY, done.found)))
     kept = summary.read(file)
     assert kept is not None
-    html = network_report.section(kept, TINY)
+    html = network.section(kept, TINY)
     assert html.count("<svg") == 4
     for pair in summary.winners(kept["runs"], TINY.nfe, "frechet"):
         assert f'">{pair["with"]["frechet"]:.3g}</a></td>' in html
@@ -269,15 +270,15 @@ def test_the_report_shows_stored_rows_and_says_when_they_are_old(
     assert set(re.findall(r'href="#([a-z][0-9a-f]{8})"', html)) < ids
     shown = {identify.identity(k, row) for k, n in identify.OF_NETWORK.items() for row in kept[n]}
     assert ids < shown
-    assert "run it again" not in html
+    assert "makes them again" not in html
     assert "same run at" in html
-    assert not network_report.stale(kept, TINY)
-    assert network_report.stale({**kept, "run_id": "other"}, TINY)
-    assert network_report.stale(kept, replace(TINY, samples=7))
-    monkeypatch.setattr(network_report, "stale", lambda *_: True)
-    monkeypatch.setattr(network_report, "_figure", lambda *_: "")
-    assert "run it again" in network_report.section(kept, TINY)
-    assert "scoreproof run network" in network_report.section(None)
+    assert not network.stale(kept, TINY)
+    assert network.stale({**kept, "run_id": "other"}, TINY)
+    assert network.stale(kept, replace(TINY, samples=7))
+    monkeypatch.setattr(network, "stale", lambda *_: True)
+    monkeypatch.setattr(network, "_figure", lambda *_: "")
+    assert "makes them again" in network.section(kept, TINY)
+    assert "scoreproof run network" in network.section(None)
 
 
 def test_a_row_is_made_again_alone(

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from experiments.notebook import Picture, Table
-from experiments.plots_audit import audit
-from experiments.plots_choice import WORST, choices, disagreement
-from experiments.plots_errors import lines, with_slopes
-from experiments.plots_forms import Seen, readings
-from experiments.plots_images import table
-from experiments.plots_statistics import statistics
-from experiments.style import RED
+from experiments.plots.audit import audit
+from experiments.plots.choice import WORST, choices, disagreement
+from experiments.plots.errors import lines, with_slopes
+from experiments.plots.forms import Seen, readings
+from experiments.plots.images import table
+from experiments.plots.statistics import statistics
+from experiments.plots.style import RED
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))

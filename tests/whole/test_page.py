@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from experiments import atlas, identify, orders, page, plots, sections, store, work, work_report
+from experiments import atlas, orders, store, work
 from experiments.cli import main
+from experiments.report import build, identify, images, page, sections
 from experiments.study import Sheet, load
 from tests.browser import CHROMIUM, Browser, browser
 
@@ -38,21 +39,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     out = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(orders.STEPS, "small", (16, 32, 64))
-        measured = orders.order_rows(names=NAMES, workers=1)
+        run, measured = build.orders_of(out / "results", NAMES, 1, lambda *_: None)
         problem, rows = work.run(STUDY, out / "results", workers=1)
-        names = list(map(plots.name_of, measured))
+        for name in (STUDY.name, "another"):  # rows of the same ids beside the page's
+            work.run(replace(STUDY, samples=2, name=name), out / "results", workers=1)
         html = page.document(
             "A page",
             [
                 ("The map", sections.mapping(atlas.read())),
-                ("All solvers", sections.solvers(measured, names)),
+                ("All solvers", sections.solvers(measured)),
                 ("Beside", sections.published(measured)),
                 ("Linked", page.prose("See [0.5](#x-1).") + page.folded("Rows", *FOLDED)),
-                ("Error against work", work_report.section(STUDY, problem, rows)),
+                ("Error against work", images.section(STUDY, problem, rows)),
             ],
         )
         (out / "index.html").write_text(html, encoding="utf-8")
         (out / "orders.json").write_text(store.page(measured), encoding="utf-8")
+        runs = {"order": run, "work": images.stored(STUDY, out / "results")}
+        (out / identify.RUNS).write_text(identify.listed(out, runs.items()), encoding="utf-8")
         yield out
 
 
@@ -235,6 +239,8 @@ def test_a_row_is_found_by_its_id_and_made_again(
 ) -> None:
     found = list(identify.stored(folder))
     assert len({f.id for f in found}) == len(found)
+    own = store.line(STUDY.to_json())
+    assert {store.line(f.study) for f in found if f.kind == "work"} == {own}
     for kind in ("work", "map"):
         name = next(f.id for f in found if f.kind == kind)
         assert main(["report", "--row", name, "--out", str(folder), "--rerun", "--json"]) == 0
@@ -249,7 +255,7 @@ def test_a_row_is_found_by_its_id_and_made_again(
 def test_a_row_that_is_not_what_is_computed_is_seen(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = next(folder.glob("results/work-*/*/rows.jsonl"))
+    run = images.stored(STUDY, folder / "results").folder / "rows.jsonl"
     kept = run.read_text(encoding="utf-8")
     first: dict[str, Any] = json.loads(kept.splitlines()[0])
     name = identify.identity("work", first)

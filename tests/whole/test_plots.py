@@ -13,8 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import experiments
-from experiments import atlas, plots_map
-from experiments.style import BLUE, FORMATS, GREEN, INK, ORANGE, PINK, RED, SKY, save
+from experiments import atlas, plots
+from experiments.plots.style import BLUE, FORMATS, GREEN, INK, ORANGE, PINK, RED, SKY, save
 
 FOLDER = Path(experiments.__file__).parent
 MODULES = sorted(file.stem for file in FOLDER.glob("plots*.py"))
@@ -49,7 +49,7 @@ def test_every_figure_is_in_the_style(draw: FunctionType) -> None:
 def test_a_figure_leaves_no_trace_and_is_saved_in_every_format(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     rows = [row for row in atlas.read()["cells"] if row["scheme"] == "rk2"]
-    figure = plots_map.chart(rows)
+    figure = plots.map.chart(rows)
     assert isinstance(figure, Figure)
     for kind in FORMATS:
         save(figure, tmp_path / f"map{kind}")

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from experiments import cache, identify, orders, rerun, sections, store, work
+from experiments import cache, orders, store, work
 from experiments.cli import main
-from experiments.report import Report, report
+from experiments.report import identify, rerun, sections
+from experiments.report.build import Report, report
 from experiments.study import Sheet, load
 
 NAMES = ("ddim", "scire_v1_3")
@@ -218,6 +219,7 @@ def test_a_second_report_computes_nothing(
         "index.html",
         "orders.json",
         "results",
+        "runs.json",
         "work_precision.json",
     ]
 

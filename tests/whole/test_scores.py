@@ -17,12 +17,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from experiments import digits, plots_scores, scores
+from experiments import digits, plots, scores
 from experiments.cache import CACHE_ENV
 from experiments.digits import Recipe, digits_denoiser, network, train, trained
 from experiments.networks import EDMScaling, Learned, LogNormal, edm_loss
+from experiments.plots.style import inline
 from experiments.scores import jump_rows, network_level, own_error_from, pick, score_rows
-from experiments.style import inline
 from gaussian_score.diagnostics import SIGMAS, baselines, compare, excess
 from gaussian_score.mixture import GaussianMixture
 from solvers.denoiser import Known, Network
@@ -332,7 +332,7 @@ def test_a_jump_is_nearer_to_the_data_than_the_network_is() -> None:
 
 
 def test_the_figure_shows_every_candidate() -> None:
-    figure = plots_scores.explained(measured()[2])
+    figure = plots.scores.explained(measured()[2])
     assert isinstance(figure, Figure)
     left, right = figure.axes
     assert left.get_xscale() == right.get_yscale() == "log"
@@ -341,7 +341,7 @@ def test_the_figure_shows_every_candidate() -> None:
         gaussian.get_ydata(), [*residuals("network", "Gaussian").values()]
     )
     drawn = {line.get_label() for line in right.lines}
-    assert {label for _, _, label in plots_scores.LOOKS.values()} < drawn
+    assert {label for _, _, label in plots.scores.LOOKS.values()} < drawn
     assert inline(figure, "scores", "explained").startswith("<svg")
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from experiments import work
+from experiments.report.teleports import RESULTS
 from experiments.study import load
-from experiments.teleport_report import RESULTS
 from solvers.method import registry
 
 STORED = json.loads(RESULTS.read_text(encoding="utf-8"))

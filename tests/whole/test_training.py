@@ -25,7 +25,7 @@ from experiments.compare_training import residual_rows
 from experiments.datamodules import Digits, Pictures
 from experiments.folder import CARD, CONFIG, GAUSSIAN, ROWS, STATE, WEIGHTS, Folder
 from experiments.module import ScoreModule, draws, weights
-from experiments.plots_training import comparison, curves, long
+from experiments.plots.training import comparison, curves, long
 from experiments.sampling.draw import draw, prepared
 from experiments.sampling.job import Job
 from experiments.sampling.source import opened
