@@ -157,7 +157,7 @@ def parser() -> Parser:
     p.add_argument("--checkpoint", metavar="PATH", help="of network (default: ours) or galaxies")
     p.add_argument("--plot", metavar="FILE", help="of galaxies: .png, .svg or .pdf")
     p.add_argument("--scheduler", metavar="ADDRESS", help="of Dask, instead of own processes")
-    _workers(p)
+    _workers(p, default=None)
 
     converting.arguments(add("convert", converting.convert, "files of others as files of ours"))
 
@@ -174,7 +174,7 @@ def parser() -> Parser:
 
     p = add("report", runs.report, "the page with all orders, errors and samples")
     p.add_argument("--out", default="report", metavar="DIR", help="default: report")
-    p.add_argument("--study", default="digits", metavar="NAME", help="or a TOML file")
+    p.add_argument("--study", metavar="NAME", help="or a TOML file; default: digits")
     p.add_argument("--images", metavar="SOURCE", help="digits, fashion, or an IDX file or folder")
     p.add_argument("--fast", action="store_true", help="a few methods, to try the machinery")
     p.add_argument("--row", metavar="ID", help="show a row of the page in --out, by its id")
@@ -242,10 +242,9 @@ def _size(p: Parser) -> None:
     p.add_argument("--size", choices=("small", "full"), default="small", help="range of steps")
 
 
-def _workers(p: Parser) -> None:
-    p.add_argument(
-        "--workers", type=_positive, default=2, metavar="N", help="processes; default 2"
-    )
+def _workers(p: Parser, default: int | None = runs.WORKERS) -> None:
+    said = f"processes; default {runs.WORKERS}"
+    p.add_argument("--workers", type=_positive, default=default, metavar="N", help=said)
 
 
 def _positive(text: str) -> int:

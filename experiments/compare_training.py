@@ -35,7 +35,6 @@ def residual_rows(
     out: str | Path,
     *,
     seeds: Sequence[int] = (0,),
-    minutes: float | None = None,
     progress: Tick | None = None,
 ) -> list[dict[str, Any]]:
     """Validation errors by training, seed, images seen and σ.
@@ -48,7 +47,6 @@ def residual_rows(
         training: the recipe; its ``residual`` and ``seed`` are replaced.
         out: one folder a training is made in it.
         seeds: of the trainings.
-        minutes: for each training; both are cut to the images that the shorter one saw.
         progress: as for `train`.
     """
     data = training.module()
@@ -58,21 +56,11 @@ def residual_rows(
     )
     found = [_row("gaussian", None, 0, denoising_errors(gaussian, data.validation))]
     for seed in seeds:
-        curves = {}
         for name, residual in {"edm": None, "gaussian": "gaussian"}.items():
             recipe = replace(training, residual=residual, seed=seed)
             place = Path(out) / f"{name}-{seed}"
-            done = train(
-                recipe,
-                place,
-                resume=place.exists(),
-                data=data,
-                minutes=minutes,
-                progress=progress,
-            )
-            curves[name] = {row["images"]: row["validation"] for row in done.rows}
-        both = sorted(set(curves["edm"]) & set(curves["gaussian"]))
-        found += [_row(n, seed, k, curves[n][k]) for n in curves for k in both]
+            done = train(recipe, place, resume=place.exists(), data=data, progress=progress)
+            found += [_row(name, seed, row["images"], row["validation"]) for row in done.rows]
     return [row for rows in found for row in rows]
 
 

@@ -40,9 +40,14 @@ SOURCES = (
     "solvers",
     "gaussian_score",
     "experiments/checkpoints",
+    "experiments/ems.py",
     "experiments/galaxy.py",
+    "experiments/jump.py",
+    "experiments/launch.py",
+    "experiments/methods.py",
     "experiments/metrics/converged.py",
     "experiments/network_study/scores.py",
+    "experiments/networks.py",
     "experiments/sampling",
     "experiments/scores.py",
 )
@@ -163,7 +168,6 @@ def explained(
 def galaxies(args: Namespace) -> Answer:
     """All rows of the study of one file; those of an earlier run are kept."""
     given = Path(args.checkpoint or "")
-    check("--scheduler", args.scheduler, args.scheduler is None, "none")
     check("--checkpoint", args.checkpoint, given.suffix == SUFFIX, "a .eqx of galaxygrad 0.1.9")
     out = store.writable(args.summary, "--summary") if args.summary else None
     picture = drawable(store.writable(args.plot, "--plot"), "--plot") if args.plot else None

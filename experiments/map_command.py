@@ -15,7 +15,7 @@ def arguments(p: ArgumentParser) -> None:
     """Of the command."""
     p.add_argument("names", nargs="*", metavar="NAME", help="schemes or forms; all by default")
     p.add_argument("--new", action="store_true", help="only cells without a name")
-    p.add_argument("--plot", metavar="FILE", help="draw it: .png, .svg or .pdf")
+    p.add_argument("--plot", metavar="FILE", help="draw these cells: .png, .svg or .pdf")
     p.add_argument("--summary", metavar="FILE", help="prove all anew and write the map, as JSON")
     p.add_argument("--out", default="report/results", metavar="DIR", help="for rows on the way")
 
@@ -23,6 +23,7 @@ def arguments(p: ArgumentParser) -> None:
 def map_(args: Namespace) -> Answer:
     """The stored map; with --summary one that is proved and measured now."""
     from experiments import atlas, plots
+    from experiments.formula import typeset
     from experiments.plots.style import drawable, save
 
     if args.plot:
@@ -39,14 +40,16 @@ def map_(args: Namespace) -> Answer:
             file.write(atlas.text(found))
     else:
         found = atlas.read()
-    if args.plot:
-        save(plots.map.chart(found["cells"]), args.plot)
     names = set(args.names or known)
     rows = [
         row
         for row in found["cells"]
         if {row["scheme"], row["form"]} & names and (row["state"] == "new" or not args.new)
     ]
+    if args.plot:
+        if all(row["state"] == "refused" for row in rows):
+            raise ValueError(f"--plot: got {args.plot!r}; none of these cells can be drawn")
+        save(plots.map.chart(rows), args.plot)
 
     def show() -> None:
         lines = [
@@ -55,7 +58,7 @@ def map_(args: Namespace) -> Answer:
                 row["form"],
                 *(row.get(k) for k in ("order", "any_grid", "plain_start", "measured")),
                 ", ".join(row.get("names") or [f"= {n}" for n in row.get("same", ())]) or "new",
-                row.get("leading_error", row.get("refused")),
+                typeset(row.get("leading_error", "")) or row["refused"],
             )
             for row in rows
         ]

@@ -20,10 +20,14 @@ SOURCES = (
     "gaussian_score",
     "experiments/backbones.py",
     "experiments/compare_training.py",
+    "experiments/data.py",
     "experiments/datamodules.py",
+    "experiments/fashion.py",
+    "experiments/lightning.py",
     "experiments/module.py",
     "experiments/networks.py",
     "experiments/residual.py",
+    "experiments/samples.py",
     "experiments/targets.py",
     "experiments/train.py",
     "experiments/training.py",
@@ -55,7 +59,6 @@ def residual(args: Namespace) -> Answer:
     """All rows of the study; trainings that were stopped go on."""
     from experiments.compare_training import residual_rows
 
-    check("--scheduler", args.scheduler, args.scheduler is None, "none")
     out = store.writable(args.summary, "--summary") if args.summary else None
     study = load(args.study, ResidualStudy)
     run = store.open_run(args.out, f"residual-{study.name}", study.to_json(), SOURCES)

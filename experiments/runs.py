@@ -13,6 +13,16 @@ from experiments import store
 from experiments.answer import Answer
 from experiments.terminal import Tick, bar, say, table
 
+WORKERS = 2
+"""Processes, unless another number is asked for."""
+OF_KIND = {
+    "images": ("scheduler", "workers"),
+    "galaxies": ("checkpoint", "plot"),
+    "network": ("checkpoint", "scheduler", "workers"),
+    "residual": (),
+}
+"""Kinds of studies, and what each takes of the options that not all do."""
+
 
 def solve(args: Namespace) -> Answer:
     """One run, or one run a line."""
@@ -155,19 +165,20 @@ def study(args: Namespace) -> Answer:
     from experiments.sweep import needed
     from experiments.teleported import BEST, best, cells, summary
 
-    kind = opened(args.study)[1].get("kind")
+    kind = opened(args.study)[1].get("kind", "images")
+    for name in sorted(set().union(*OF_KIND.values())):
+        value = getattr(args, name)
+        if value is not None and name not in OF_KIND.get(kind, ()):
+            kinds = " and ".join(k for k, known in OF_KIND.items() if name in known)
+            raise ValueError(f"--{name}: got {value!r}; allowed for studies of {kinds}")
+    args.workers = args.workers or WORKERS
     if kind == "galaxies":
         needed()
         from experiments.galaxy import galaxies
 
         return galaxies(args)
-    if args.plot:
-        raise ValueError(f"--plot: got {args.plot!r}; allowed for studies of galaxies")
     if kind == "network":
         return network(args)
-    if args.checkpoint:
-        allowed = "allowed for studies of networks and galaxies"
-        raise ValueError(f"--checkpoint: got {args.checkpoint!r}; {allowed}")
     if kind == "residual":
         return residual(args)
     out = store.writable(args.summary, "--summary") if args.summary else None
@@ -202,7 +213,7 @@ def _read(name: str, argument: str) -> str:
 def report(args: Namespace) -> Answer:
     """The report, or one of its rows."""
     if args.row is not None:
-        for name in ("images", "fast"):
+        for name in ("study", "images", "fast"):
             if getattr(args, name):
                 raise ValueError(f"--{name}: got it with --row; it is allowed without")
         from experiments.report.row import row
@@ -216,7 +227,7 @@ def report(args: Namespace) -> Answer:
 
     if Path(args.out).is_file():
         raise ValueError(f"--out: got {args.out!r}, which is a file; a folder is allowed")
-    study = load(args.study)
+    study = load(args.study or "digits")
     if args.images:
         label = args.images if "/" not in args.images else Path(args.images).stem
         study = replace(study, name=label, target=args.images)

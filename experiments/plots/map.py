@@ -35,7 +35,8 @@ def chart(rows: Sequence[Row]) -> Figure:
         (scheme, list(group)) for scheme, group in groupby(cells, key=lambda row: row["scheme"])
     ]
     with style():
-        figure = Figure(figsize=(13, 0.9 + 0.33 * len(lines)), layout="constrained")
+        size = 3 + len(forms), 1.1 + 0.33 * len(lines)
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlim(-0.5, len(forms) - 0.5)
         axes.set_ylim(len(lines) - 0.5, -0.5)
@@ -57,7 +58,7 @@ def chart(rows: Sequence[Row]) -> Figure:
             "new": "without a name: its leading error",
         }
         marks += [_sample(state, INK, text) for state, text in words.items()]
-        figure.legend(handles=marks, loc="outside lower left", ncols=5)
+        figure.legend(handles=marks, loc="outside lower left", ncols=5 if len(forms) > 5 else 2)
     return figure
 
 

@@ -480,7 +480,10 @@ def test_the_command_refuses_in_one_line(
     for arguments, said in (
         (["run", "network", "--checkpoint", str(tmp_path / "none"), *out], "cannot be read"),
         (["run", "network", "--checkpoint", str(plain), *out], "--residual gaussian is allowed"),
-        (["run", "teleport", "--checkpoint", str(plain), *out], "allowed for studies of networks"),
+        (
+            ["run", "teleport", "--checkpoint", str(plain), *out],
+            "of galaxies and network",
+        ),
     ):
         assert main(arguments) == 2
         err = capsys.readouterr().err

@@ -270,6 +270,10 @@ def test_a_row_that_is_not_what_is_computed_is_seen(
     ("arguments", "said"),
     [
         (["--row", "o0"], "--row: got 'o0'; an id that the page in"),
+        (
+            ["--row", "o0", "--study", "digits"],
+            "--study: got it with --row; it is",
+        ),
         (["--rerun"], "--rerun: got it without --row; it is allowed with --row ID"),
     ],
 )
