@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +48,10 @@ OF_NETWORK = {
 """Where the summary of a network's study has the rows."""
 WHOLE = {"history": "scoreproof run network --checkpoint DIR"}
 """What makes rows that none makes alone: here those of a training's own snapshots."""
-PASSING = ("seconds", "certificate")
-"""What no run decides: time, and whether a file is current."""
 RESULTS = store.ROOT / "experiments" / "results"
 AUDIT = RESULTS / "audit.json"
 TELEPORT = RESULTS / "teleport.json"
 """The best runs of the whole study, as `scoreproof run teleport --summary` writes them."""
-ROUNDING = 1e-6
-"""Relative difference that another processor may make."""
-SINGLE = 1e-3
-"""The same where a network in float32 is behind: its 1e-6 of a state beside an error of 1e-3."""
 
 
 def identity(kind: str, row: Row) -> str:
@@ -85,12 +78,6 @@ class Found:
     def id(self) -> str:
         """Of the row."""
         return identity(self.kind, self.row)
-
-    @property
-    def rounding(self) -> float:
-        """What `Compared.same` allows."""
-        single = self.kind in OF_NETWORK or self.kind in ("score", "jump")
-        return SINGLE if single or self.row.get("of") == "network" else ROUNDING
 
 
 def listed(out: Path, runs: Iterable[tuple[str, store.Run]]) -> str:
@@ -136,44 +123,3 @@ def find(name: str, out: str | Path) -> Found:
             f" (a letter, {', '.join(kind[0] for kind in DECIDES)}, and eight hexadecimal digits)"
         )
     return found
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One figure or word of a row, stored and made anew."""
-
-    name: str
-    stored: Any
-    recomputed: Any
-    rounding: float = ROUNDING
-
-    @property
-    def difference(self) -> float | None:
-        """Recomputed less stored; None where one is no number."""
-        both = (self.recomputed, self.stored)
-        number = all(isinstance(x, int | float) and not isinstance(x, bool) for x in both)
-        return both[0] - both[1] if number else None
-
-    @property
-    def same(self) -> bool:
-        """Equal, or numbers that only rounding tells apart."""
-        if self.difference is None:
-            return self.stored == self.recomputed
-        return isclose(self.stored, self.recomputed, rel_tol=self.rounding, abs_tol=1e-12)
-
-
-def compared(old: Row, new: Row, rounding: float = ROUNDING) -> list[Compared]:
-    """Everything that both rows have but what passes; of curves point by point: "curve[3][1]"."""
-    kept = (key for key in old if key in new and key not in PASSING)
-    return [c for key in kept for c in _leaves(key, old[key], new[key], rounding)]
-
-
-def _leaves(name: str, old: Any, new: Any, rounding: float) -> Iterator[Compared]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and old.keys() == new.keys():
-        for key in old:
-            yield from _leaves(f"{name}.{key}", old[key], new[key], rounding)
-    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
-        for i, (a, b) in enumerate(zip(old, new, strict=True)):
-            yield from _leaves(f"{name}[{i}]", a, b, rounding)
-    else:
-        yield Compared(name, old, new, rounding)

@@ -9,14 +9,15 @@ from experiments.answer import Answer
 from experiments.terminal import bar, say, table
 
 if TYPE_CHECKING:
-    from experiments.report.identify import Compared
+    from experiments.report.compare import Compared
 
 HEADS = ("", "stored", "recomputed", "difference")
 
 
 def row(args: Namespace) -> Answer:
     """The row of this id; with --rerun beside itself made anew, status 1 if they differ."""
-    from experiments.report.identify import command, compared, find
+    from experiments.report.compare import compared
+    from experiments.report.identify import command, find
     from experiments.report.rerun import recomputed
 
     found = find(args.row, args.out)
@@ -24,14 +25,14 @@ def row(args: Namespace) -> Answer:
     if not args.rerun:
 
         def shown() -> None:
-            leaves = compared(found.row, found.row)
+            leaves = compared(found, found.row)
             table(("", ""), [(c.name, _text(c.stored)) for c in leaves if "[" not in c.name])
             say(value["command"])
 
         return Answer(value, shown)
     with bar(f"{found.kind} {found.id}") as tick:
         fresh = recomputed(found, workers=args.workers, progress=tick)
-    pairs = compared(found.row, fresh, found.rounding)
+    pairs = compared(found, fresh)
     value["recomputed"] = fresh
     value["differences"] = {c.name: c.difference for c in pairs if c.difference is not None}
     value["same"] = all(c.same for c in pairs)

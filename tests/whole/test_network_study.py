@@ -39,6 +39,7 @@ from experiments.network_study.problem import Problem, Trained, build
 from experiments.network_study.run import Found
 from experiments.network_study.study import Model, NetworkStudy, Scores
 from experiments.report import identify, network, rerun
+from experiments.report.compare import Compared, compared
 from experiments.sampling.draw import prepared, run
 from experiments.sampling.job import Job
 from experiments.sampling.source import opened
@@ -300,9 +301,9 @@ def test_a_row_is_made_again_alone(
         whole.problem, "landing", lambda *given: landed.append(landing(*given)) or landed[-1]
     )
 
-    def again(found: identify.Found) -> list[identify.Compared]:
+    def again(found: identify.Found) -> list[Compared]:
         fresh = rerun.recomputed(found, workers=1, progress=lambda *_: None)
-        return identify.compared(found.row, fresh, found.rounding)
+        return compared(found, fresh)
 
     for (kind, way), found in last.items():
         assert identify.find(found.id, tmp_path) == found

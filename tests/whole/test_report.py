@@ -16,6 +16,7 @@ from experiments import cache, orders, store, work
 from experiments.cli import main
 from experiments.report import identify, rerun, sections
 from experiments.report.build import Report, report
+from experiments.report.compare import compared
 from experiments.study import Sheet, load
 
 NAMES = ("ddim", "scire_v1_3")
@@ -154,7 +155,14 @@ def test_every_command_on_the_page_finds_its_row(written: tuple[Report, Path]) -
     assert len(quick) == 4
     for f in quick.values():
         fresh = rerun.recomputed(f, workers=1, progress=lambda *_: None)
-        assert all(c.same for c in identify.compared(f.row, fresh, f.rounding)), f.kind
+        assert all(c.same for c in compared(f, fresh)), f.kind
+
+
+def test_an_error_of_fifty_digits_has_no_floor() -> None:
+    row = {"curves": {kind: [[0.1, 1e-14]] for kind in ("exact", "float64")}}
+    fresh = {"curves": {kind: [[0.1, 2e-14]] for kind in ("exact", "float64")}}
+    differ = [c.name for c in compared(identify.Found("order", row), fresh) if not c.same]
+    assert differ == ["curves.exact[0][1]"]
 
 
 def test_the_rows_of_orders(written: tuple[Report, Path]) -> None:
