@@ -125,15 +125,18 @@ def registered() -> Iterator[tuple[Entry, dict[str, Any]]]:
             yield from ((e, {e.selector: key}) for key in list(e.forms)[1:])
 
 
+def spelled(method: str, options: Mapping[str, Any]) -> str:
+    """As names are in the map."""
+    return " ".join([method, *(k if v is True else f"{k}={v}" for k, v in options.items())])
+
+
 def named(e: Entry, options: Mapping[str, Any]) -> Row | None:
     """A registered run with its probe; None where it cannot be run in float64."""
     try:
         ends = probe(e, options)
     except (ValueError, ArithmeticError):
         return None
-    words = [k if v is True else f"{k}={v}" for k, v in options.items()]
-    name = " ".join([e.name, *words])
-    form = e.form(options).name
+    name, form = spelled(e.name, options), e.form(options).name
     plain = not set(options) - {e.selector}
     return {"name": name, "cite": e.cite, "form": form, "plain": plain, "probe": ends}
 

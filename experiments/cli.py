@@ -22,6 +22,15 @@ WHAT = ("methods", "schedules", "grids", "forms", "options")
 FAILURES = (ValueError, ArithmeticError, OSError)
 """What bad input raises; anything else is our mistake and keeps its traceback."""
 INTERRUPTED = 130
+EXTRAS = {
+    "dask": "scale",
+    "diffusers": "train",
+    "distributed": "scale",
+    "pytorch_lightning": "train",
+    "safetensors": "train",
+    "torchmetrics": "train",
+}
+"""What brings the packages that only some commands need."""
 NUMBERS = {"int": "an integer", "float": "a number"}
 SPOKEN = {
     "FILE": ("--checkpoint", "--classifier", "--embeddings", "--stats", "--weights"),
@@ -65,6 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         message = _typed(_line(error), sys.argv[1:] if argv is None else argv)
         print(f"scoreproof: {message}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        name = (error.name or "").split(".")[0]
+        if name not in EXTRAS:
+            raise
+        how = f"pip install scoreproof[{EXTRAS[name]}] is allowed"
+        print(f"scoreproof: {name}: not installed; {how}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("scoreproof: interrupted", file=sys.stderr)
@@ -183,7 +199,7 @@ def parser() -> Parser:
 
     p = add("map", mapping.map_, "every scheme in every form: proved order, leading error, names")
     mapping.arguments(p)
-    _workers(p)
+    _workers(p, default=None)
 
     p = add("certify", commands.certify, "prove and write theory/certificates")
     p.add_argument("names", nargs="*", metavar="NAME", help="methods; all by default")

@@ -17,7 +17,6 @@ from typing import Any
 
 from experiments import store
 from experiments.answer import Answer
-from experiments.plots.style import save
 from experiments.rows import name_of
 from experiments.terminal import bar, say, table
 from solvers.method import Entry, Variant, entry
@@ -124,9 +123,9 @@ def _text(value: Any) -> str:
 
 def converge(args: Namespace) -> Answer:
     """Errors and slopes of one method."""
-    from experiments import plots
     from experiments.orders import converge as measure
-    from experiments.plots.style import drawable
+    from experiments.plots.orders import convergence
+    from experiments.plots.style import drawable, save
 
     if args.plot:
         drawable(store.writable(args.plot, "--plot"), "--plot")
@@ -134,7 +133,7 @@ def converge(args: Namespace) -> Answer:
     with bar(f"converge {e.name}"):
         row = outside(args.name, lambda: measure(e, options, size=args.size))
     if args.plot:
-        save(plots.orders.convergence(row), args.plot)
+        save(convergence(row), args.plot)
 
     def show() -> None:
         for kind, curve in row["curves"].items():
@@ -166,9 +165,9 @@ FOUND = ("claimed", "proved", "measured")
 
 def orders(args: Namespace) -> Answer:
     """The table of orders, and every published row that is not right beside the one that is."""
-    from experiments import plots
     from experiments.orders import order_rows, pairs
-    from experiments.plots.style import drawable
+    from experiments.plots.orders import overview
+    from experiments.plots.style import drawable, save
 
     if args.plot:
         drawable(store.writable(args.plot, "--plot"), "--plot")
@@ -176,7 +175,7 @@ def orders(args: Namespace) -> Answer:
     with bar("orders") as tick:
         rows = order_rows(names=names, size=args.size, workers=args.workers, progress=tick)
     if args.plot:
-        save(plots.orders.overview(rows), args.plot)
+        save(overview(rows), args.plot)
     lines = [(name_of(r), *(r[k] for k in ORDER_COLUMNS), r["verdict"]) for r in rows]
     heads = ("solver", *(name.replace("_", "\n") for name in ORDER_COLUMNS), "verdict")
 

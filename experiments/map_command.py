@@ -6,8 +6,10 @@ from argparse import ArgumentParser, Namespace
 
 from experiments import store
 from experiments.answer import Answer
+from experiments.runs import WORKERS
 from experiments.terminal import bar, say, table
 
+OUT = "report/results"
 HEADS = ("scheme", "form", "order", "any\ngrid", "warm-up", "slope", "names", "leading error")
 
 
@@ -17,16 +19,21 @@ def arguments(p: ArgumentParser) -> None:
     p.add_argument("--new", action="store_true", help="only cells without a name")
     p.add_argument("--plot", metavar="FILE", help="draw these cells: .png, .svg or .pdf")
     p.add_argument("--summary", metavar="FILE", help="prove all anew and write the map, as JSON")
-    p.add_argument("--out", default="report/results", metavar="DIR", help="for rows on the way")
+    p.add_argument("--out", metavar="DIR", help=f"for rows on the way; default {OUT}")
 
 
 def map_(args: Namespace) -> Answer:
     """The stored map; with --summary one that is proved and measured now."""
-    from experiments import atlas, plots
+    from experiments import atlas
     from experiments.formula import typeset
-    from experiments.plots.style import drawable, save
 
+    for name in ("out", "workers"):
+        value = getattr(args, name)
+        if value is not None and not args.summary:
+            raise ValueError(f"--{name}: got {value!r} without --summary; allowed with it")
     if args.plot:
+        from experiments.plots.style import drawable
+
         drawable(store.writable(args.plot, "--plot"), "--plot")
     known = [*atlas.schemes(), *atlas.COLUMNS]
     for name in args.names:
@@ -35,7 +42,7 @@ def map_(args: Namespace) -> Answer:
     if args.summary:
         store.writable(args.summary, "--summary")
         with bar("map") as tick:
-            found = atlas.prove(args.out, workers=args.workers, progress=tick)
+            found = atlas.prove(args.out or OUT, workers=args.workers or WORKERS, progress=tick)
         with store.replacing(args.summary) as file:
             file.write(atlas.text(found))
     else:
@@ -44,12 +51,16 @@ def map_(args: Namespace) -> Answer:
     rows = [
         row
         for row in found["cells"]
-        if {row["scheme"], row["form"]} & names and (row["state"] == "new" or not args.new)
+        if {row["scheme"], *row["also"], row["form"]} & names
+        and (row["state"] == "new" or not args.new)
     ]
     if args.plot:
         if all(row["state"] == "refused" for row in rows):
             raise ValueError(f"--plot: got {args.plot!r}; none of these cells can be drawn")
-        save(plots.map.chart(rows), args.plot)
+        from experiments.plots.map import chart
+        from experiments.plots.style import save
+
+        save(chart(rows), args.plot)
 
     def show() -> None:
         lines = [

@@ -1,4 +1,4 @@
-"""The papers whose solvers are here: ``docs/references.bib``, by key or by method.
+"""The papers whose solvers are here: ``references.bib`` here, by key or by method.
 
 A method may name its source in words instead of a key; then the words are all there is.
 """
@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
-from experiments.store import ROOT
 from solvers.method import entry, registry
 
-FILE = ROOT / "docs" / "references.bib"
+FILE = Path(__file__).parent / "references.bib"
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,6 @@ class Reference:
 @cache
 def references() -> dict[str, Reference]:
     """All entries by key."""
-    if not FILE.is_file():
-        raise ValueError(f"cite: {FILE} is not there; it comes with a checkout of the project")
     text = FILE.read_text(encoding="utf-8")
     found = re.findall(r"^@\w+\{([^,\s]+),\n.*?^\}$", text, re.DOTALL | re.MULTILINE)
     entries = re.findall(r"^@\w+\{.*?^\}$", text, re.DOTALL | re.MULTILINE)
@@ -66,5 +64,5 @@ def _key(name: str) -> str:
         near = difflib.get_close_matches(name, [*registry(), *references()], n=4, cutoff=0.4)
         raise ValueError(
             f"cite: got {name!r}; nearest: {', '.join(near) or 'none'};"
-            " a method or a key of docs/references.bib is allowed"
+            " a method or a key of experiments/references.bib is allowed"
         ) from None

@@ -159,10 +159,7 @@ def train(args: Namespace) -> Answer:
 def study(args: Namespace) -> Answer:
     """All rows of a study; the best without a teleport and with one."""
     from experiments import work
-    from experiments.network_study.command import network
-    from experiments.residual_study import residual
     from experiments.study import load, opened
-    from experiments.sweep import needed
     from experiments.teleported import BEST, best, cells, summary
 
     kind = opened(args.study)[1].get("kind", "images")
@@ -173,13 +170,16 @@ def study(args: Namespace) -> Answer:
             raise ValueError(f"--{name}: got {value!r}; allowed for studies of {kinds}")
     args.workers = args.workers or WORKERS
     if kind == "galaxies":
-        needed()
         from experiments.galaxy import galaxies
 
         return galaxies(args)
     if kind == "network":
+        from experiments.network_study.command import network
+
         return network(args)
     if kind == "residual":
+        from experiments.residual_study import residual
+
         return residual(args)
     out = store.writable(args.summary, "--summary") if args.summary else None
     asked = load(args.study)

@@ -114,10 +114,11 @@ class Run:
 
     def once(self, make: Callable[[], Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
         """The rows, which are made where there are none yet."""
-        with self.alone():
-            if not self.rows():
-                self.add(make())
-            return self.rows()
+        if not self.rows():
+            with self.alone():
+                if not self.rows():  # nobody was quicker
+                    self.add(make())
+        return self.rows()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

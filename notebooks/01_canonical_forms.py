@@ -16,17 +16,19 @@
 #
 # Published solvers of the diffusion ODE look unlike each other: some integrate noise, some data,
 # some in time, some in the logarithm of the signal-to-noise ratio, with exponentials or without.
-# Most of that is a choice of coordinates. This notebook separates the choice from the method.
+# Much of that is a choice of coordinates. This notebook separates the choice from the method.
 #
 # Letters are those of `docs/notation.md`. Every number is computed in the cell that shows it; the
 # last cell asserts every claim.
 
 # %%
 import inspect
-from itertools import pairwise
+from dataclasses import replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 
 from experiments import plots
 from experiments.measure import PROBLEM, errors, statistics
@@ -38,14 +40,16 @@ from solvers.denoiser import Known
 from solvers.float64 import FLOAT64
 from solvers.forms import DATA_LAMBDA, FORMS, NOISE_LAMBDA, NOISE_RHO, GaussianPart
 from solvers.grids import explicit
-from solvers.method import entry
+from solvers.method import Step, entry
 from solvers.ops import realize
 from solvers.plan import plan
 from solvers.point import Point
+from solvers.sample import sample
 from solvers.step import evaluate
 from solvers.transfer import call
 from theory import forms as derivations
 from theory import identities
+from theory.mixtures import Mixture
 from theory.order import prove_order
 
 strict()
@@ -55,7 +59,8 @@ strict()
 #
 # Every panel shows the same exact trajectories of a mixture of two Gaussians, and its ticks mark
 # the same levels of noise. What differs is what a solver integrates, $N$, and the clock in which
-# it takes its steps. A solver replaces each of these curves by a polynomial between its nodes.
+# it takes its steps. A multistep solver replaces these curves by polynomials through what it has
+# read at its nodes.
 
 # %%
 weights, means, variances = (
@@ -122,11 +127,13 @@ Table(["proved", "holds", "for"], [[p.claim, p.holds, p.detail] for p in derived
 #
 # $$u(c) = \varphi_0 u + h \sum_{k \ge 0} h^k c^{k+1} \varphi_{k+1}(c)\, N^{(k)} + h\,\gamma(c),$$
 #
-# and a method is given the numbers $\varphi_k(c)$ and the places of its nodes, nothing else. Here
-# is one, whole:
+# and a method is given the numbers $\varphi_k(c)$ in a field of numbers, the places of its nodes,
+# and how far the run is. Below, everything that it may ask a step for, and a method, whole:
 
 # %%
 ADAMS = entry("exp_ab_2")
+ASKED = [name for name in vars(Step) if not name.startswith("_")]
+print(*ASKED, "\n")
 print(inspect.getsource(ADAMS.fn))
 
 # %% [markdown]
@@ -138,10 +145,9 @@ NODES = [3.0, 1.5, 0.6]
 THREE = (NOISE_RHO, NOISE_LAMBDA, DATA_LAMBDA)
 
 
-def update(form):
-    """φ₀, h and the weights of the second step."""
-    g = explicit(PROBLEM.schedule, "rho", NODES)
-    op = plan(ADAMS, g, form=form).ops[-1]
+def update(solver, form=None):
+    """φ₀, h and the weights of the second step, in the solver's own form or in another."""
+    op = plan(solver, explicit(PROBLEM.schedule, "rho", NODES), form=form).ops[-1]
     return (
         float(op.phi0[-1]),
         float(op.h),
@@ -149,7 +155,7 @@ def update(form):
     )
 
 
-updates = {form.name: update(form) for form in THREE}
+updates = {form.name: update(ADAMS, form) for form in THREE}
 Table(
     ["form", "φ₀", "h", "weights of N₀ and N₋₁"],
     [
@@ -161,8 +167,23 @@ Table(
 # %% [markdown]
 # ## One function, many names
 #
-# So a method in one form is one published solver, and in another form another. Proved as
-# identities between weights, for every step ratio where it says every grid:
+# So a method in one form is one published solver, and in another form another. These have the
+# weights above:
+
+# %%
+NAMED = ("deis_rho_ab1", "deis_logrho_ab1", "unip_2")
+namesakes = {name: update(entry(name)) for name in NAMED}
+Table(
+    ["exp_ab_2 in the form", "published as", "weights of N₀ and N₋₁"],
+    [
+        [form.name, name, ", ".join(f"{x:+.4f}" for x in w)]
+        for form, (name, (*_, w)) in zip(THREE, namesakes.items(), strict=True)
+    ],
+)
+
+# %% [markdown]
+# On these nodes, that is. Proved as identities between weights, for every step ratio where it says
+# every grid:
 
 # %%
 IDENTITIES = (
@@ -178,9 +199,38 @@ same = [statement() for statement in IDENTITIES]
 Table(["proved", "holds", "for"], [[p.claim, p.holds, p.detail] for p in same])
 
 # %% [markdown]
-# DDIM is what remains of all of them at order one: the same step in every form whose $N$ is the
-# noise or the data prediction alone.
-#
+# DDIM is what remains of the multistep methods at order one, which is how they start. It is the
+# same step in every form whose $N$ is the noise or the data prediction alone, and in the others
+# another one.
+
+# %%
+MULTISTEP = ("exp_ab_2", "deis_logrho_ab2", "dpm_solver_3m", "unip_3", "ipndm_v_4")
+
+
+def first_step(name, form=None):
+    """Where the first step from some states ends."""
+    p = plan(entry(name), explicit(PROBLEM.schedule, "rho", NODES[:2]), form=form)
+    return sample(p, MODEL, numbers(START / LEVELS[0])[:, None]).x[:, 0]
+
+
+def alone(form):
+    there = realize(call(form, POINTS[0]), numbers)
+    return float(there.u_weight) == float(there.constant) == 0
+
+
+ddim = first_step("ddim")
+starts = {name: float((first_step(name) - ddim).abs().max()) for name in MULTISTEP}
+moved = {
+    form.name: (alone(form), float((first_step("ddim", form) - ddim).abs().max()))
+    for form in map(fitted, FORMS.values())
+}
+print(f"first steps of {', '.join(starts)}: off DDIM's by at most {max(starts.values()):.0e}")
+Table(
+    ["first step in the form", "N is a prediction alone", "differs from DDIM's by"],
+    [[name, "yes" if own else "no", f"{off:.0e}"] for name, (own, off) in moved.items()],
+)
+
+# %% [markdown]
 # ## Does the form matter?
 #
 # Not for the order: the proof is made with unknown $L$ and $K$, once for all forms. For the error
@@ -206,8 +256,7 @@ print(f"proved for every L and K: order {proof.graded}")
 Table(["form", "slope"], [[name, f"{slope:.2f}"] for name, slope in slopes.items()])
 
 # %% [markdown]
-# No form is best for all: it depends on the method, the data and where the steps are. The dots
-# are forms, and the ends are named.
+# No form is best for all methods. The dots are forms, and the ends are named.
 
 # %%
 METHODS = ("exp_ab_2", "exp_ab_3", "rho_midpoint", "rho_rk4", "unipc_2")
@@ -230,24 +279,79 @@ Table(
 )
 
 # %% [markdown]
+# Nor for one method: it depends on the data and on where the steps are. The same number of steps
+# for the same mixture with narrower Gaussians, and on steps that alternate in length:
+
+# %%
+m = PROBLEM.mixture
+NARROW = replace(PROBLEM, mixture=Mixture(m.weights, m.means, tuple(v / 16 for v in m.variances)))
+
+
+def best_form(name, kind, problem):
+    row = {
+        form: errors(entry(name), kind, [COUNT], problem=problem, F=FLOAT64, form=FORMS[form])
+        for form in FORMS
+    }
+    return min(row, key=lambda form: row[form][0][1])
+
+
+elsewhere = {
+    "narrower data": {name: best_form(name, "exact", NARROW) for name in METHODS},
+    "alternating steps": {name: best_form(name, "irregular", PROBLEM) for name in METHODS},
+}
+Table(
+    ["method", "best form", *elsewhere],
+    [[name, best[name], *(found[name] for found in elsewhere.values())] for name in METHODS],
+)
+
+# %% [markdown]
 # ## Every claim above, asserted
 
 # %%
-# The picture: every form of the table, all clocks monotone, N finite.
+# The picture: every form, two Gaussians, all clocks monotone, N finite, no panel twice.
 assert len(panels) == len(FORMS) == 9
+assert len(weights) == 2
 assert all((np.diff(p.tau) > 0).all() or (np.diff(p.tau) < 0).all() for p in panels)
-assert all(np.isfinite(p.N).all() for p in panels)
+assert all(p.N.shape == (len(LEVELS), len(START)) and np.isfinite(p.N).all() for p in panels)
+assert all(a.clock != b.clock or abs(a.N - b.N).max() > 0.1 for a, b in combinations(panels, 2))
+
+# The trajectories are exact: the mass below a point is carried along.
+for rho, at in zip(LEVELS, STATES, strict=True):
+    below = [
+        ndtr((v[:, None] - means) / np.sqrt(variances + r**2)) @ weights
+        for v, r in ((START, LEVELS[0]), (at, rho))
+    ]
+    assert abs(below[1] - below[0]).max() < 1e-14
 
 # Forms and identities are proved.
 assert all(p.holds for p in derived)
 assert all(p.holds for p in same)
 
-# Weights: with N constant a step is exact in every form, since they add up to φ₁.
+# A method sees no form and no coefficient of it.
+assert set(ASKED) == {"F", "phi", "past", "ratio", "at", "index", "steps", "time"}
+
+# Weights: a step is exact in every form where N is a constant or a line, by φ₁ and φ₂.
 for form in THREE:
     phi0, h, w = updates[form.name]
-    phi1 = (np.exp(form.L * h) - 1) / (form.L * h) if form.L else 1.0
+    z, (before, now, _) = (
+        form.L * h,
+        (float(form.tau(p)) for p in explicit(PROBLEM.schedule, "rho", NODES).points),
+    )
+    phi1 = (np.exp(z) - 1) / z if z else 1.0
+    phi2 = (phi1 - 1) / z if z else 0.5
     assert abs(sum(w) - phi1) < 1e-14
-    assert abs(phi0 - np.exp(form.L * h)) < 1e-14
+    assert abs(w[1] * (before - now) / h - phi2) < 1e-14
+    assert abs(phi0 - np.exp(z)) < 1e-14
+
+# Three forms, three sets of weights, and each is that of a published solver.
+assert all(abs(a[2][0] - b[2][0]) > 0.1 for a, b in combinations(updates.values(), 2))
+for ours, theirs in zip(updates.values(), namesakes.values(), strict=True):
+    assert np.allclose(np.hstack(ours), np.hstack(theirs), rtol=1e-14, atol=0)
+
+# DDIM: the first step of every multistep method, in each form whose N is a prediction alone.
+assert max(starts.values()) < 1e-14
+assert all(off < 1e-14 if own else off > 0.01 for own, off in moved.values())
+assert {own for own, _ in moved.values()} == {True, False}
 
 # The order is that of the method in every form, and the errors are not.
 assert proof.graded == 2
@@ -256,6 +360,7 @@ ends = [line[-1][1] for line in by_form.values()]
 assert max(ends) > 3 * min(ends)
 assert all(f > e for line in by_form.values() for (_, f), (_, e) in pairwise(line))
 
-# No form is best for all methods.
+# No form is best for all methods, nor for one on all data or all grids.
 assert len(set(best.values())) > 1
 assert all(r > 2 for r in ratio.values())
+assert all(found != best for found in elsewhere.values())

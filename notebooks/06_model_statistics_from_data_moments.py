@@ -25,7 +25,10 @@
 # last cell asserts every claim.
 
 # %%
+from unittest.mock import patch
+
 import numpy as np
+import torch
 
 from experiments import plots
 from experiments.model_statistics import by_jvp, by_moments
@@ -87,9 +90,9 @@ bars = {name: {k: v[:, 0] for k, v in e.errors.items()} for name, e in estimates
 Picture(plots.statistics.statistics(LAM, curves, bars), "l, s and b of a mixture, four times")
 
 # %% [markdown]
-# While noise is high, $l$ of the Gaussian is the exact one. It parts from it where the data begin
-# to show more than a mean and a variance. Its $s$ is zero by choice: for a Gaussian $f$ does not
-# vary from point to point, so that every $s$ would do as well.
+# While noise is high, $l$ of the Gaussian is nearly the exact one. It parts from it where the data
+# begin to show more than a mean and a variance. Its $s$ is zero by choice: for a Gaussian $f$ does
+# not vary from point to point, so that every $s$ would do as well.
 #
 # ## Why it takes no derivatives
 #
@@ -199,9 +202,12 @@ Table(
 
 # %%
 ONE = {"weights": [1.0], "means": [[0.5]], "covs": [[[0.3]]]}
-single = {ems: run("dpm_solver_v3_1", 1, ems, ONE) for ems in ("exact", "moments")}
+single = {
+    (ems, n): run("dpm_solver_v3_1", n, ems, ONE) for ems in ("exact", "moments") for n in (1, 3)
+}
 ddim = run("ddim", 1, "none", ONE)
-print(f"one step: {single['moments']:.0e} with moments, {ddim:.1e} with DDIM")
+print(f"one step: {single['moments', 1]:.0e} with moments, {ddim:.1e} with DDIM;", end=" ")
+print(f"three steps: {single['moments', 3]:.0e} with moments")
 
 # %% [markdown]
 # ## Every claim above, asserted
@@ -220,8 +226,16 @@ for name in estimates:
         assert np.mean(away < 4) > 0.8
 
 # By moments: no derivative, and a smaller error for each of the three.
+for estimate in (by_moments, by_jvp):
+    with patch.object(torch.func, "jvp", wraps=torch.func.jvp) as derivative:
+        estimate(Known(mixture), draw, EDM, LAM[:5], samples=32, batch=2)
+    assert derivative.called == (estimate is by_jvp)
 assert all(spread["by moments"][k] < spread["by derivatives"][k] for k in "lsb")
 assert all(p.holds for p in shown)
+
+# Without statistics v3 is UniP: DDIM at order one, the exponential Adams method at order two.
+for order, unip in {1: "unip_1", 2: "unip_2"}.items():
+    assert all(abs(run(unip, n, "none", LAW) / e - 1) < 1e-9 for n, e in errors[order, "none"])
 
 # Exact statistics are never worse than none here, and moments alone are better in most settings.
 for order in METHODS:

@@ -74,8 +74,8 @@ def measured(peer: Peer, given: int, sampler: Any = None) -> OrderEstimate:
 def row(peer: Peer) -> Row:
     """One line of the audit.
 
-    ``cause`` names the coefficient where the nominal order is missed, ``proof`` the statement of
-    ``theory.peers`` about it, ``patched`` is what a copy with that one coefficient measures.
+    ``cause`` names the expression where the nominal order is missed, ``proof`` the statement of
+    ``theory.peers`` about it, ``patched`` is what a copy with that one expression right measures.
     """
     slope = measured(peer, peer.given).slope
     plain = measured(peer, 0).slope if peer.given else slope

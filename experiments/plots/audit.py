@@ -27,7 +27,7 @@ def audit(rows: Sequence[Row], *, across: int = 2) -> Figure:
             sample_of("promised", INK, ls="", marker="o", ms=9, mfc="none"),
             sample_of("measured, exact start", SKY, ls="", marker="D", ms=5),
             sample_of("measured, below the promise", RED, ls="", marker="D", ms=5),
-            sample_of("after one coefficient is repaired", GREEN, ls="", marker="s", ms=5),
+            sample_of("after one expression is repaired", GREEN, ls="", marker="s", ms=5),
             sample_of("measured, as it starts by itself", BLUE, ls="", marker="|", ms=9),
         ]
         figure.legend(handles=marks, loc="outside upper left", ncols=3)

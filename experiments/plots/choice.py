@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from experiments.plots.network import MEASURES
 from experiments.plots.style import (
@@ -29,8 +30,10 @@ WAYS = {"off": (INK, -1, "without a jump"), "auto": (BLUE, 1, "with a jump")}
 MARKS = ((ORANGE, "s--"), (GREEN, "^-"), (PINK, "d-"))
 HALF = 0.13
 """Of a dash, and of the place between the two ways; numbers of calls are 1 apart."""
-WORST = 0.9
-"""The part of all distances that is in sight."""
+NEAR = 0.9
+"""The part of all distances that lies where their axis is linear."""
+LINEAR = 2.0
+"""Height of that part of the axis over that of the rest."""
 
 
 def choices(
@@ -44,7 +47,8 @@ def choices(
     """A dash for each run at each number of calls; lines through the best, and through ``marked``.
 
     Dotted: the exact flow's own, ``floor`` by measure. ``chance`` is mean and deviation of the
-    distance of as many images of the data, a band. Distances far above the others are not shown.
+    distance of as many images of the data, a band. Where some distances are far above the others,
+    their axis is linear up to a thin line and logarithmic beyond it.
     """
     with style():
         figure = Figure(figsize=(8.9, 4.6), layout="constrained")
@@ -70,7 +74,10 @@ def choices(
 
 
 def disagreement(rows: Sequence[Row], floor: float, named: Mapping[str, Row]) -> Figure:
-    """Distance against error, a dot for each run; dotted: the exact flow's own distance."""
+    """Distance against error, a dot for each run; dotted: the exact flow's own distance.
+
+    The axis of distances is that of `choices`.
+    """
     with style():
         figure = Figure(figsize=(6.6, 4.4), layout="constrained")
         axes = figure.add_subplot()
@@ -104,13 +111,29 @@ def _runs(
 
 
 def _seen(axes: Axes, distances: Sequence[float], chance: tuple[float, float]) -> None:
-    """Without the worst, and with the band of chance."""
+    """All of them and the band of chance; on two scales where a few are far above the others."""
     middle, deviation = chance
     if deviation:
         axes.axhspan(middle - deviation, middle + deviation, color=INK, alpha=0.08, lw=0)
-    low = min(*distances, middle - deviation)
-    high = max(float(np.quantile(distances, WORST)), middle + deviation)
-    axes.set_ylim(low - 0.05 * (high - low), high)
+    low, far = min(*distances, middle - deviation), max(*distances, middle + deviation)
+    near = max(float(np.quantile(distances, NEAR)), middle + deviation)
+    low -= 0.05 * (near - low)
+    if far - low > 2 * (near - low):
+        _logarithmic_above(axes, low, near, far)
+    axes.set_ylim(low, far + 0.05 * (far - low))
+
+
+def _logarithmic_above(axes: Axes, low: float, near: float, far: float) -> None:
+    """An axis that is linear from ``low`` to ``near``, a line, and logarithmic to ``far``."""
+    linear = LINEAR * math.log10(far / near) * near / (near - low)
+    axes.set_yscale("symlog", linthresh=near, linscale=0.9 * linear)  # it makes that 10/9 of it
+    whole = MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]).tick_values(low, near)
+    ticks = [x for x in whole if x < near]
+    ticks += [10.0**k for k in range(math.ceil(math.log10(near)), math.ceil(math.log10(far)))]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda x, _: power(x) if x > near else f"{x:g}"))
+    axes.axhline(near, color=INK, lw=0.8)
 
 
 def _legend(marked: Mapping[str, Sequence[Row]]) -> list[Any]:

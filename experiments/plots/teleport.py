@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from experiments.looseness import HALF
 from experiments.plots.style import BLUE, GREEN, INK, ORANGE, PINK, SKY, logarithmic, style
 
 Row = Mapping[str, Any]
 Curve = Sequence[tuple[float, float]]
-HALF = math.log(1.5)
-"""log(1 + χ²) at χ² = ½."""
 
 
 def trajectories(

@@ -1,4 +1,4 @@
-"""The report: orders, error against work and samples, in one page and two JSON files."""
+"""The report: one page, the rows of its two largest tables as JSON, and the list of its runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def report(
     out = Path(out)
     study = study or load("digits")
     if names:
-        study = replace(study, methods=tuple(names))
+        drawn = tuple(name for name in study.sheet.methods if name in names) or tuple(names)
+        sheet = replace(study.sheet, methods=drawn)
+        study = replace(study, methods=tuple(names), sheet=sheet)
     load_images(study.target)  # images that are not there are missed before anything is computed
     root = out / "results"
     root.mkdir(parents=True, exist_ok=True)

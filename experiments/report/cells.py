@@ -16,7 +16,7 @@ from experiments.report import page
 from experiments.report.columns import Columns, tabled
 from experiments.report.identify import identity
 from solvers.method import registry
-from theory.certificates import status
+from theory.certificates import load, status
 
 Row = Mapping[str, Any]
 STATES = {
@@ -127,11 +127,13 @@ def _said(row: Row) -> str:
 
 
 def _certificate(row: Row, run: str) -> str:
-    """The file of a registered method in its own form; elsewhere the run that proved the map."""
-    known = registry()
-    plain = [name for name in row["names"] if name in known]
-    if plain:
-        return f"theory/certificates/{plain[0]}.json ({status(known[plain[0]])})"
+    """The file that has this method, with its options, in this form; else the map's own run."""
+    for name in row["names"]:
+        e = registry()[name.split()[0]]
+        found = load(e.name)
+        here = [r for r in (found.rows if found else ()) if r["form"] == row["form"]]
+        if any(atlas.spelled(e.name, r["options"]) == name for r in here):
+            return f"theory/certificates/{e.name}.json ({status(e)})"
     return f"experiments/results/map.json, run {run}"
 
 

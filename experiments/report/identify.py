@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments import store
+from experiments.rows import Row
 
-Row = Mapping[str, Any]
 DECIDES: dict[str, tuple[str, ...]] = {
     "order": ("method", "options"),
     "work": ("target", "method", "options", "schedule", "grid", "steps", "level"),
@@ -20,6 +20,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "teleport": ("method", "options", "grid", "level", "nfe"),
     "level": ("level",),
     "reach": ("of",),
+    "certified": ("mixtures",),
     "score": ("of", "candidate", "sigma"),
     "jump": ("sigma",),
     "network": ("method", "options", "grid", "teleport", "budget", "seed"),
@@ -32,8 +33,8 @@ DECIDES: dict[str, tuple[str, ...]] = {
 """What a row of each kind is decided by; an id begins with the kind's first letter.
 
 teleport: the best runs of that study.  level, reach: a landing's cost level by level, and how low
-one may be.  score, jump: the digits' network.  network to v3: the trained network's study, see
-`experiments.network_study`.
+one may be.  certified: its bound on random mixtures.  score, jump: the digits' network.  network
+to v3: the trained network's study, see `experiments.network_study`.
 """
 RUNS = "runs.json"
 """Beside a page: the kinds of its rows and the folders of their runs."""
@@ -85,29 +86,59 @@ def listed(out: Path, runs: Iterable[tuple[str, store.Run]]) -> str:
     return store.page([[kind, run.folder.relative_to(out).as_posix()] for kind, run in runs])
 
 
-def stored(out: str | Path) -> Iterator[Found]:
-    """Every row behind the report in ``out``: its own, and those that lie beside the sources."""
-    out = Path(out)
-    for kind, folder in _read(out / RUNS) if (out / RUNS).is_file() else ():
-        run = store.Run(out / folder)
+def stored(out: str | Path, kinds: Collection[str] = tuple(DECIDES)) -> Iterator[Found]:
+    """Rows of these kinds behind the page in ``out``: its own, and those beside the sources.
+
+    Raises:
+        ValueError: a file of the page is not what a report writes.
+    """
+    for kind, run in _runs(Path(out)):
+        if kind in kinds:
+            yield from _rows(kind, run, Path(out))
+    if "map" in kinds:
+        from experiments import atlas
+
+        yield from (Found("map", row) for row in atlas.read()["cells"])
+    if "audit" in kinds:
+        yield from (Found("audit", row) for row in _read(AUDIT))
+    if "teleport" in kinds and TELEPORT.is_file():
+        teleport = _read(TELEPORT)
+        for pair in teleport["best"]:
+            yield from (Found("teleport", pair[k], teleport["study"]) for k in ("without", "with"))
+    if not OF_NETWORK.keys().isdisjoint(kinds):
+        from experiments.network_study import summary
+
+        found = summary.read(summary.RESULTS) or dict.fromkeys(OF_NETWORK.values(), ())
+        for kind in OF_NETWORK.keys() & set(kinds):
+            yield from (Found(kind, row, found) for row in found[OF_NETWORK[kind]])
+
+
+def _runs(out: Path) -> list[tuple[str, store.Run]]:
+    """Of the page; none where there is no page."""
+    try:
+        pairs = [(str(kind), str(folder)) for kind, folder in _read(out / RUNS)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (ValueError, TypeError) as error:
+        raise _damaged(out / RUNS, out, error) from None
+    return [(kind, store.Run(out / folder)) for kind, folder in pairs]
+
+
+def _rows(kind: str, run: store.Run, out: Path) -> Iterator[Found]:
+    try:
         study = run.about()["study"]
-        yield from (Found(kind, row, study) for row in run.rows())
-    yield from _kept()
+        found = [Found(kind, dict(row), study) for row in run.rows()]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(run.folder, out, error) from None
+    yield from found
 
 
-def _kept() -> Iterator[Found]:
-    from experiments import atlas
-    from experiments.network_study import summary
-
-    yield from (Found("map", row) for row in atlas.read()["cells"])
-    yield from (Found("audit", row) for row in _read(AUDIT))
-    teleport = _read(TELEPORT)
-    for pair in teleport["best"]:
-        yield from (Found("teleport", pair[k], teleport["study"]) for k in ("without", "with"))
-    found = summary.read(summary.RESULTS)
-    if found is not None:
-        for kind, name in OF_NETWORK.items():
-            yield from (Found(kind, row, found) for row in found[name])
+def _damaged(place: Path, out: Path, error: Exception) -> ValueError:
+    why = f"{type(error).__name__}: {error}"
+    return ValueError(
+        f"{place}: not what a report has written ({why}); a page's own rows are allowed,"
+        f" `scoreproof report --out {out}` makes them"
+    )
 
 
 def _read(file: Path) -> Any:
@@ -115,11 +146,18 @@ def _read(file: Path) -> Any:
 
 
 def find(name: str, out: str | Path) -> Found:
-    """The row of this id."""
-    found = next((f for f in stored(out) if f.id == name), None)
+    """The row of this id.
+
+    Raises:
+        ValueError: the page shows no such row, or there is no page.
+    """
+    kinds = [kind for kind in DECIDES if kind[0] == name[:1]]
+    found = next((f for f in stored(out, kinds) if f.id == name), None)
     if found is None:
+        makes = f"`scoreproof report --out {out}` makes it"
+        why = "" if (Path(out) / RUNS).is_file() else f" (there is none: {makes})"
         raise ValueError(
-            f"--row: got {name!r}; an id that the page in {out} shows is allowed"
-            f" (a letter, {', '.join(kind[0] for kind in DECIDES)}, and eight hexadecimal digits)"
+            f"--row: got {name!r}; an id that the page in {out} shows{why} is allowed:"
+            f" a letter, {', '.join(kind[0] for kind in DECIDES)}, and eight hexadecimal digits"
         )
     return found

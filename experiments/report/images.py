@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import plots, store, work
+from experiments import store, work
 from experiments.plots.style import inline
+from experiments.plots.work import diagram, foremost
 from experiments.report import page
 from experiments.report.identify import identity
 from experiments.rows import name_of
@@ -56,7 +57,7 @@ def section(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:
 
 
 def _picture(rows: Sequence[Row], study: Study, grid: Any) -> str:
-    figure = plots.work.diagram(rows, grid.name, at=study.sheet.nfe)
+    figure = diagram(rows, grid.name, at=study.sheet.nfe)
     svg = inline(figure, f"w-{grid.name}", f"Error against work, grid {grid.name}")
     options = "".join(f", {key} = {value:g}" for key, value in grid.options.items())
     return page.figure(svg, f"Grid {grid.name}{options}, schedule {grid.schedule}.", "plot half")
@@ -70,7 +71,7 @@ def embedded(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "names": names,
         "grids": grids,
-        "first": plots.work.foremost(done, grids[0], at=study.sheet.nfe),
+        "first": foremost(done, grids[0], at=study.sheet.nfe),
         "rows": [
             [
                 names.index(name_of(row)),

@@ -267,6 +267,13 @@ if (map && grid) {
     host.append(key([line, lines[0]]));
   }
 
+  // A cell that is held stays in the panel while the mouse goes elsewhere.
+  function hold(button) {
+    open?.removeAttribute("aria-pressed");
+    button?.setAttribute("aria-pressed", "true");
+    open = button;
+  }
+
   const seen = button => !grid.classList.contains(`no-${button.classList[1]}`);
   const focus = button => {
     for (const other of buttons) other.tabIndex = -1;
@@ -276,9 +283,12 @@ if (map && grid) {
   buttons.forEach((button, i) => {
     button.tabIndex = i ? -1 : 0;
     button.addEventListener("mouseenter", () => open || show(button));
-    button.addEventListener("focus", () => show(button));
+    button.addEventListener("focus", () => {
+      if (open !== button) hold(null);
+      show(button);
+    });
     button.addEventListener("click", () => {
-      open = open === button ? null : button;
+      hold(open === button ? null : button);
       show(button);
     });
   });
@@ -294,10 +304,11 @@ if (map && grid) {
       if (next) focus(next);
       event.preventDefault();
     }
-    if (event.key === "Escape") {
-      open = null;
-      panel.hidden = true;
-    }
+  });
+  document.addEventListener("keydown", event => {
+    if (event.key !== "Escape") return;
+    hold(null);
+    panel.hidden = true;
   });
   for (const box of document.querySelectorAll("#map-states input")) {
     box.addEventListener("change", () => {
@@ -313,8 +324,13 @@ if (map && grid) {
 
 const reveal = () => {
   const row = document.getElementById(location.hash.slice(1));
-  for (let at = row; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
-  if (row) row.scrollIntoView({block: "center"});
+  if (!row) return;
+  for (let at = row; at; at = at.parentElement) {
+    if (at.tagName === "DETAILS") at.open = true;
+    if (at.tagName === "TBODY") at.hidden = false;  // whatever the filter says
+  }
+  for (const details of row.querySelectorAll("tr.more details")) details.open = true;
+  row.scrollIntoView({block: "center"});
 };
 addEventListener("hashchange", reveal);
 if (location.hash) reveal();

@@ -81,7 +81,7 @@ def outdated(command: str) -> str:
 LINK = re.compile(r"\[([^\]]*)\]\(#([\w-]+)\)")
 
 
-def linked(text: str, name: str) -> str:
+def linked(text: Any, name: str) -> str:
     """For prose and cells: a figure that leads to the row of this id."""
     return f"[{text}](#{name})"
 

@@ -112,6 +112,12 @@ def _reach(found: Found, how: How) -> dict[str, Any]:
     return picked("reach", reach_rows(read(Study, found.study)), found.id)
 
 
+def _certified(found: Found, _: How) -> dict[str, Any]:
+    from experiments.looseness import drawn, summary_rows
+
+    return picked("certified", summary_rows(drawn()), found.id)
+
+
 def _score(found: Found, how: How) -> dict[str, Any]:
     from experiments.report.scores import explained_rows
 
@@ -133,6 +139,7 @@ PLAIN: dict[str, Maker] = {
     "teleport": _work,
     "level": _level,
     "reach": _reach,
+    "certified": _certified,
     "score": _score,
     "jump": _jump,
 }

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments import atlas, plots, store, work
+from experiments import atlas, store, work
 from experiments.measure import PROBLEM
 from experiments.network_study import summary
 from experiments.orders import pairs
 from experiments.plots.map import chart as chart_of
+from experiments.plots.orders import family, overview
+from experiments.plots.samples import sheet
 from experiments.plots.style import inline
 from experiments.references import cite
 from experiments.report import audit, cells, images, network, page, scores, teleports
+from experiments.report.columns import RUN, Columns, tabled
 from experiments.report.figures import both
 from experiments.report.identify import identity
 from experiments.report.solvers import beside, table
@@ -22,7 +25,7 @@ from experiments.terminal import Tick
 
 Row = Mapping[str, Any]
 COMMANDS = """\
-make report              # this page and the two JSON files beside it
+make report              # this page, and beside it its rows and runs
 scoreproof list methods  # names, options, claims
 scoreproof prove dpm_solver_3m --option as_published=true
 scoreproof converge dpm_solver_3m --option as_published=true --plot order.svg
@@ -54,7 +57,7 @@ def write(
         "As published and right": lambda: published(orders),
         "Convergence by family": lambda: families(orders),
         "Error against work": lambda: images.section(study, problem, rows),
-        "Samples": lambda: samples(study, problem),
+        "Samples": lambda: samples(study, problem, rows),
         "Teleportation": lambda: teleports.section(jumps, study),
         "A network's score": lambda: scores.section(known),
         "A trained network": lambda: network.section(summary.read()),
@@ -71,14 +74,17 @@ def write(
 
 def introduction(orders: Sequence[Row], stale: Sequence[tuple[str, Any]]) -> str:
     """Three sentences, and the certificates that are not current."""
-    gaps = [abs(row["measured"] - row["proved"]) for row in orders if row["measured"] is not None]
+    measured = [row for row in orders if row["measured"] is not None]
+    far = max(measured, key=lambda row: abs(row["measured"] - row["proved"]))
+    gap = page.linked(f"{abs(far['measured'] - far['proved']):.2f}", identity("order", far))
+    short = page.linked(sum(deviates(row) for row in orders), "as-published-and-right")
     said = page.prose(f"""
         Each sampler of the diffusion ODE is defined once, as a function that returns the weights
         of one step. The same function is evaluated over exact series to prove its order, with 50
         digits to measure it, and in float64 to draw samples. Of
         {len({row["method"] for row in orders})} methods in {len(orders)} variants,
-        {sum(deviates(row) for row in orders)} variants have a lower order than their source
-        claims, and the largest distance between a measured and a proved order is {max(gaps):.2f}.
+        {short} variants have a lower order than their source claims, and the largest distance
+        between a measured and a proved order is {gap}.
     """)
     names = ", ".join(f"{name} ({state})" for name, state in stale)
     warning = f"Certificates that are not current: {names}. `make certify` proves anew."
@@ -92,14 +98,14 @@ def glance(orders: Sequence[Row]) -> str:
         " one (50 digits, history from the exact flow). No ring: no order is claimed."
     )
     described = "Claimed, proved and measured order of every solver"
-    return both(lambda n: plots.orders.overview(orders, across=n), "o", described, caption)
+    return both(lambda n: overview(orders, across=n), "o", described, caption)
 
 
 def families(orders: Sequence[Row]) -> str:
     """Small multiples."""
     caption = "A straight line of slope p is order p. The table has the plot of each solver."
     described = "Error against step, by family"
-    return both(lambda n: plots.orders.family(orders, across=n), "f", described, caption)
+    return both(lambda n: family(orders, across=n), "f", described, caption)
 
 
 def solvers(orders: Sequence[Row]) -> str:
@@ -149,14 +155,26 @@ def published(orders: Sequence[Row]) -> str:
     return said + beside(pairs(orders))
 
 
-def samples(study: Study, problem: work.Problem) -> str:
-    """The sheet."""
-    figure = plots.samples.sheet(work.pictures(study, problem))
+def samples(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:
+    """The sheet, and the rows of its methods."""
+    drawn, ran = work.pictures(study, problem), []
+    for name, shown in drawn["methods"].items():
+        own = (name, {}, study.grids[0].name, None, shown["nfe"])
+        keys = ("method", "options", "grid", "level", "nfe")
+        row = next(row for row in rows if tuple(row[key] for key in keys) == own)
+        shown["error"] = row["error_rms"]
+        ran.append(row)
     caption = (
         f"The same start points under each method, grid {study.grids[0].name}; below the images"
-        " their difference from the exact flow, all on one scale (red: too bright)."
+        " their difference from the exact flow, all on one scale (red: too bright). An error is"
+        f" that of all {study.samples} start points."
     )
-    return page.figure(inline(figure, "s", "Samples beside the exact flow"), caption, "half")
+    svg = inline(sheet(drawn), "s", "Samples beside the exact flow")
+    table = page.folded("Rows of these images", *tabled("work", ran, RMS, mark="s-"))
+    return page.figure(svg, caption, "half") + table
+
+
+RMS: Columns = {**RUN, "RMS error": lambda row: f"{row['error_rms']:.3g}"}
 
 
 def provenance(study: Study, run: store.Run) -> str:
@@ -175,6 +193,8 @@ def provenance(study: Study, run: store.Run) -> str:
         - Error against work: `experiments/studies/{study.name}.toml`, seed {study.seed}. Seconds
         are those of a run on all samples with one thread.
         - Any other run: `scoreproof solve RUN.json`.
+        - A row again: the command beside it; for a page that lies elsewhere than in `report`,
+        with `--out` and its folder.
     """)
     source = page.prose(f"""
         Commit {made["commit"] or "unknown"} ({clean}), Python {made["python"]},

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import landings, plots, store, work
+from experiments import landings, store, work
 from experiments.landings import SKEWED
+from experiments.looseness import FAIR, drawn, summary_rows
+from experiments.looseness import SOURCES as RANDOM
+from experiments.plots.samples import sheet
 from experiments.plots.style import inline
-from experiments.plots.teleport import HALF, against_level, looseness, trajectories
+from experiments.plots.teleport import against_level, looseness, trajectories
 from experiments.report import images, page
 from experiments.report.columns import RUN, Columns, tabled
 from experiments.report.figures import both
@@ -23,17 +26,13 @@ from experiments.report.identify import identity
 from experiments.study import Study, load
 from experiments.teleported import BEST, cells
 from experiments.terminal import Tick
-from gaussian_score.looseness import looseness_rows
 from gaussian_score.skip import TOLERANCE
 from gaussian_score.transport import transport
 
 LEVELS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 40.0)
 METHODS = ("ddim", "dpm_solver_pp_2m", "unipc_3", "dpm_solver_3m")
 NFE = 8
-MIXTURES = 200
 COMMAND = "scoreproof run teleport --summary experiments/results/teleport.json"
-FAIR = 0.1
-"""Of the samples: no rare mode has so many."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Measured:
     levels: list[dict[str, Any]]
     reach: dict[str, dict[str, Any]]
     pictures: dict[str, Any]
+    random: dict[str, list[Any]]
+    certified: dict[str, Any]
     whole: Mapping[str, Any] | None
     runs: dict[str, store.Run]
     """Where the rows are kept, by their kind."""
@@ -68,11 +69,16 @@ def measure(study: Study, root: Path, *, workers: int, progress: Tick) -> Measur
     }
     levels = runs["level"].once(lambda: landings.level_rows(chosen, chosen.levels, problem))
     reach = runs["reach"].once(lambda: landings.reach_rows(chosen, problem))
+    random = drawn()
+    runs["certified"] = store.open_run(root, "certified", {}, RANDOM)
+    (certified,) = runs["certified"].once(lambda: summary_rows(random))
     return Measured(
         plain,
         levels,
         {row["of"]: row for row in reach},
         _pictures(chosen, problem, plain),
+        random,
+        certified,
         json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else None,
         {"work": images.stored(chosen, root), **runs},
     )
@@ -146,32 +152,35 @@ def section(found: Measured, study: Study) -> str:
         return against_level(found.rows, alone, bounds, TOLERANCE, across=across)
 
     said += both(levels, "tl", "Error against landing level", caption)
-    said += _rows(found) + _looseness()
-    sheet = inline(plots.samples.sheet(found.pictures), "ts", "Samples with and without a jump")
-    said += page.figure(sheet, f"The same start points at {NFE} model calls.", "half")
+    said += _rows(found) + _looseness(found)
+    images = inline(sheet(found.pictures), "ts", "Samples with and without a jump")
+    caption = f"The first of the start points, at {NFE} model calls; the rows above have all."
+    said += page.figure(images, caption, "half")
     return said + _whole(found.whole)
 
 
-def _looseness() -> str:
+def _looseness(found: Measured) -> str:
     """How far the bound is from the truth, over random mixtures."""
-    random = {
-        "any covariances": list(looseness_rows(MIXTURES, seed=1)),
-        "one covariance": list(looseness_rows(MIXTURES, seed=2, common=True)),
-    }
-    rows = [row for group in random.values() for row in group]
-    fair = [r.looseness for r in rows if r.rarest >= FAIR and r.bound < HALF]
-    endless = sum(r.bound == np.inf for r in rows)
+    row, name = found.certified, identity("certified", found.certified)
     said = page.prose(f"""
-        Of {len(rows)} random mixtures at random levels {len(fair)} have no mode with less than
-        {FAIR:g} of the samples and χ² < ½: for these the bound is
-        {np.median(fair):.2f} times the truth (the median). Rare modes make it loose, and
-        components nearly twice as wide as the whole law infinite, as for {endless} of them; there
-        `scoreproof teleport` shows K itself beside it, with its error.
+        Of {row["mixtures"]} random mixtures at random levels {row["fair"]} have no mode with less
+        than {FAIR:g} of the samples and χ² < ½: for these the bound is
+        {page.linked(f"{row['median']:.2f}", name)} times the truth (the median). Rare modes make
+        it loose, and components of twice the whole law's variance or more, noise included,
+        infinite, as for {page.linked(row["endless"], name)} of them; there `scoreproof teleport`
+        shows K itself beside it, with its error.
     """)
-    svg = inline(looseness(random), "tq", "Looseness of the bound")
-    return said + page.figure(svg, "In one to three dimensions; dotted: 2.", "half")
+    svg = inline(looseness(found.random), "tq", "Looseness of the bound")
+    said += page.figure(svg, "In one to three dimensions; dotted: 2.", "half")
+    return said + page.folded("Row of this picture", *tabled("certified", [row], CERTIFIED))
 
 
+CERTIFIED: Columns = {
+    "mixtures": lambda row: row["mixtures"],
+    "without rare modes, χ² < ½": lambda row: row["fair"],
+    "bound/truth, median": lambda row: f"{row['median']:.3f}",
+    "infinite": lambda row: row["endless"],
+}
 LEVEL: Columns = {
     "landing σ": lambda row: f"{row['level']:g}",
     "the jump alone": lambda row: f"{row['alone']:.3g}",

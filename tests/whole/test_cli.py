@@ -133,6 +133,25 @@ def test_list_in_a_process_of_its_own() -> None:
     assert "scire_v1_3" in [row["name"] for row in json.loads(done.stdout)]
 
 
+def test_what_is_not_installed_is_named() -> None:
+    code = (
+        "import sys; sys.modules['pytorch_lightning'] = None\n"
+        "from experiments.cli import main\n"
+        "quick = [main(['cite', 'ddim']), main(['map', 'rk2']), main(['run', 'no'])]\n"
+        "print(quick, 'matplotlib' in sys.modules, main(['train', '--out', 'x']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=store.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == "[0, 0, 2] False 2"
+    assert "pytorch_lightning: not installed; pip install scoreproof[train]" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -108,12 +108,16 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     rows = json.loads(capsys.readouterr().out)
     assert rows
     assert all(row["scheme"] == "rk2" and row["state"] == "new" for row in rows)
+    assert main(["map", "unip 3", "--json"]) == 0  # the same runs as another scheme
+    assert {row["scheme"] for row in json.loads(capsys.readouterr().out)} == {"adams 3"}
     assert main(["map", "GAUSSIAN", "--plot", str(tmp_path / "map.svg")]) == 0
     assert "whitened_heun2" in capsys.readouterr().out
     assert (tmp_path / "map.svg").stat().st_size > 10_000
     assert main(["map", "euler"]) == 2
     assert "name: got 'euler'; allowed: adams 1" in capsys.readouterr().err
     assert main(["map", "--plot", "map.bmp"]) == 2
+    assert main(["map", "--workers", "3"]) == 2
+    assert "--workers: got 3 without --summary" in capsys.readouterr().err
 
 
 def test_the_stored_picture_is_that_of_the_rows(found: dict[str, Any], tmp_path: Path) -> None:
@@ -128,6 +132,9 @@ def test_what_the_page_shows_of_a_cell(found: dict[str, Any]) -> None:
     first = shown["cells"][0]
     assert first["certificate"].startswith("theory/certificates/ddim.json")
     assert shown["sources"]["song2021ddim"].endswith("arXiv 2010.02502.")
+    place = {(c["scheme"], c["form"]): c["certificate"] for c in shown["cells"]}
+    assert "certificates/unipc_2.json" in place["unipc 2", "NOISE_LAMBDA"]  # with an option
+    assert "results/map.json" in place["rk2", "NOISE_LAMBDA"]  # no method's
     html = cells.section(found)
     assert html.count("data-cell=") == len(found["cells"])
     stale = cells.section({**found, "run_id": "0"})

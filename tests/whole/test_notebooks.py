@@ -14,7 +14,7 @@ import torch
 
 from experiments.notebook import Picture, Table
 from experiments.plots.audit import audit
-from experiments.plots.choice import WORST, choices, disagreement
+from experiments.plots.choice import LINEAR, NEAR, choices, disagreement
 from experiments.plots.errors import lines, with_slopes
 from experiments.plots.forms import Seen, readings
 from experiments.plots.images import table
@@ -185,7 +185,24 @@ def test_choices_show_every_run_and_lines_through_the_best_within_so_many_calls(
     assert shown[1][1::2] == [[20.0, 19.0], [18.0, 17.0], [16.0] * 2]
     low, high = right.get_ylim()
     assert low < 14.0  # the band of chance
-    assert high == max(22.0, np.quantile([row["frechet"] for row in RUNS], WORST))
+    assert high > 30.0
+    assert right.get_yscale() == "linear"
+
+
+def test_distances_far_above_the_others_stand_on_a_logarithmic_part() -> None:
+    far = 4e4
+    runs = [*4 * RUNS, run("off", 5, 9.0, far)]
+    (axes,) = disagreement(runs, 16.0, {}).axes
+    near = float(np.asarray(axes.lines[-1].get_ydata())[0])
+    assert near == np.quantile([row["frechet"] for row in runs], NEAR) == 30.0
+
+    def height(y: float) -> float:
+        return (axes.transData + axes.transAxes.inverted()).transform((1.0, y))[1]
+
+    assert 0 < height(16.0) < height(near) < height(far) < 1
+    assert height(23.0) == pytest.approx((height(16.0) + height(near)) / 2)
+    assert height((near * far) ** 0.5) == pytest.approx((height(near) + height(far)) / 2)
+    assert height(near) == pytest.approx(LINEAR * (height(far) - height(near)))
 
 
 def test_disagreement_has_a_dot_for_each_run_and_a_mark_for_those_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,40 @@ def test_a_number_leads_to_its_row(shown: Browser) -> None:
     assert shown.problems == []
 
 
+def test_a_number_leads_to_a_solver_that_a_filter_hides(shown: Browser) -> None:
+    link = "document.querySelector('#beside a')"
+    body = f"document.querySelector({link}.getAttribute('href'))"
+    shown.run(
+        "{const f = document.querySelector('form.filter'); f.elements.text.value = 'ddim';"
+        "f.dispatchEvent(new Event('input'))}"
+    )
+    assert shown.run(f"{body}.hidden")
+    shown.run(f"{link}.click()")
+    shown.run("new Promise(requestAnimationFrame)")
+    shown.run("new Promise(requestAnimationFrame)")
+    assert not shown.run(f"{body}.hidden")
+    assert shown.run(f"{body}.querySelector('details').open")
+    assert 0 <= shown.run(f"{body}.getBoundingClientRect().top") < 900
+
+
+def test_a_cell_that_is_held_lets_go(shown: Browser) -> None:
+    title = "document.querySelector('#map-panel h3').textContent"
+    held = "document.querySelectorAll('#map-grid [aria-pressed]').length"
+    buttons = "document.querySelectorAll('#map-grid button')"
+    shown.run(f"{buttons}[0].click()")
+    first = shown.run(title)
+    shown.run(f"{buttons}[1].dispatchEvent(new Event('mouseenter'))")
+    assert (shown.run(title), shown.run(held)) == (first, 1)
+    shown.run("document.body.focus()")
+    shown.press("Escape")
+    assert shown.run(held) == 0
+    shown.run(f"{buttons}[1].dispatchEvent(new Event('mouseenter'))")
+    assert shown.run(title) != first
+    shown.run(f"{buttons}[0].click()")
+    shown.run(f"{buttons}[2].focus()")
+    assert shown.run(held) == 0
+
+
 def test_the_map_by_keyboard(shown: Browser) -> None:
     panel = "document.getElementById('map-panel')"
     assert shown.run(f"{panel}.hidden")
@@ -267,8 +302,41 @@ def test_a_row_that_is_not_what_is_computed_is_seen(
 
 
 @pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (identify.RUNS, "{"),
+        (identify.RUNS, "42"),
+        (identify.RUNS, '[["order"]]'),
+        (identify.RUNS, '[["order", 3]]'),
+        ("provenance.json", "{}"),
+        ("provenance.json", None),
+        ("rows.jsonl", "[1]\n"),
+        ("rows.jsonl", "\u0000\n"),
+    ],
+)
+def test_damaged_files_of_a_page(
+    folder: Path, tmp_path: Path, file: str, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "page"
+    shutil.copytree(folder, out)
+    listed = dict(json.loads((out / identify.RUNS).read_text()))
+    place = out / file if file == identify.RUNS else out / listed["order"] / file
+    place.unlink()
+    if text is not None:
+        place.write_text(text)
+    assert main(["report", "--row", "o0", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "not what a report has written" in said
+    assert said.count("\n") == 1
+    kept = next(f.id for f in identify.stored(out, ["map"])) if file != identify.RUNS else None
+    if kept:  # a row that lies beside the sources does not ask for the page's own
+        assert main(["report", "--row", kept, "--out", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--row", "o0", "--out", "nowhere"], "(there is none: `scoreproof report --out nowhere`"),
         (["--row", "o0"], "--row: got 'o0'; an id that the page in"),
         (
             ["--row", "o0", "--study", "digits"],

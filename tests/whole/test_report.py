@@ -1,4 +1,4 @@
-"""The report is one self-contained page, and its two JSON files hold the rows that it shows."""
+"""The report is one self-contained page, and the JSON files beside it lead to what it shows."""
 
 from __future__ import annotations
 
