@@ -236,4 +236,4 @@ def read(file: Path = RESULTS) -> dict[str, Any]:
 
 def current(found: Mapping[str, Any]) -> bool:
     """Whether the sources are those that the map was proved with."""
-    return found["run_id"] == store.identity({"map": STEPS}, SOURCES)[0]
+    return store.current(found, {"map": STEPS}, SOURCES)

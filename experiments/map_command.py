@@ -75,6 +75,6 @@ def map_(args: Namespace) -> Answer:
         ]
         table(HEADS, lines)
         if not atlas.current(found):
-            say(f"proved with other sources or versions of libraries: {atlas.COMMAND}")
+            say(f"proved by other sources than are here: {atlas.COMMAND}")
 
     return Answer(rows, show)

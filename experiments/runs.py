@@ -187,9 +187,11 @@ def study(args: Namespace) -> Answer:
         how = {"workers": args.workers, "scheduler": args.scheduler}
         _, rows = work.run(asked, args.out, **how, progress=tick)
     n = asked.nfe
-    run_id, _ = store.identity(asked.to_json(), work.SOURCES)
-    found = {"best": best(rows, n), "methods": summary(rows, n)}
-    value = {"run_id": run_id, "study": asked.to_json(), **found}
+    from experiments.report.images import stored
+
+    made = stored(asked, args.out).about()
+    del made["certificates"]  # no proof is behind these rows
+    value = {**made, "best": best(rows, n), "methods": summary(rows, n)}
     if out is not None:
         with store.replacing(out) as file:
             file.write(store.page(value))

@@ -149,8 +149,22 @@ def open_run(
 def identity(study: Mapping[str, Any], packages: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The id of a run of this study, from everything that decides it, and the versions in it."""
     versions = {package: version(package) for package in NUMERICAL}
-    decides = [study, {p: sources(p) for p in packages}, versions, platform.python_version()]
-    return hashlib.sha256(line(decides).encode()).hexdigest()[:16], versions
+    return _id(study, packages, versions, platform.python_version()), versions
+
+
+def current(found: Mapping[str, Any], study: Mapping[str, Any], packages: Sequence[str]) -> bool:
+    """Whether stored rows are of this study on the present sources, whatever executed them.
+
+    ``found`` has what `provenance` says of them.
+    """
+    return found["run_id"] == _id(study, packages, found["packages"], found["python"])
+
+
+def _id(
+    study: Mapping[str, Any], packages: Sequence[str], versions: Mapping[str, str], python: str
+) -> str:
+    decides = [study, {p: sources(p) for p in packages}, versions, python]
+    return hashlib.sha256(line(decides).encode()).hexdigest()[:16]
 
 
 def sources(package: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments import store
 from experiments.network_study import summary
-from experiments.network_study.study import NetworkStudy
+from experiments.network_study.study import SOURCES, NetworkStudy
 from experiments.plots.network import against_calls, drawn, model_statistics, over_training
 from experiments.plots.scores import explained
 from experiments.plots.style import inline
@@ -112,7 +113,7 @@ def _spread(found: Mapping[str, float]) -> str:
 
 def stale(found: Mapping[str, Any], study: NetworkStudy) -> bool:
     """Whether study or sources have changed since the rows were found."""
-    return study.run_id(found["checkpoint"]) != found["run_id"]
+    return not store.current(found, study.decides(found["checkpoint"]), SOURCES)
 
 
 def _introduction(study: NetworkStudy, found: Mapping[str, Any]) -> str:
@@ -124,7 +125,7 @@ def _introduction(study: NetworkStudy, found: Mapping[str, Any]) -> str:
     grids = ", ".join(grid.name for grid in study.grids)
     return page.prose(f"""
         {len(rows)} runs of {len(families)} families on the network of this repository
-        ({COMMAND}): grids {grids}, {study.samples} start points a run, σ from
+        (`{COMMAND}`): grids {grids}, {study.samples} start points a run, σ from
         {study.rho_start:g} to {study.rho_end:g}; {refused} runs overflowed or had too few calls.
         Of each run two things are measured: the error to the network's own converged flow
         (whose own error is {page.linked(f"{exact['error']:.1e}", flow)}), and the Frechet distance

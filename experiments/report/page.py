@@ -71,11 +71,8 @@ def warning(message: str) -> str:
 
 
 def outdated(command: str) -> str:
-    """For rows that were not made by what is here."""
-    return warning(
-        "These rows were made with other sources, or other versions of libraries, than are here:"
-        f" `{command}` makes them again."
-    )
+    """For rows that were not made by the sources that are here."""
+    return warning(f"These rows were made by other sources than are here: `{command}`.")
 
 
 LINK = re.compile(r"\[([^\]]*)\]\(#([\w-]+)\)")

@@ -108,9 +108,9 @@ def _details(row: Row) -> str:
         "leading error": _powers(escape(str(row["leading_error"]), quote=False)),
         "form": escape(row["form"]),
         "model calls a step": row["evals_per_step"],
-        "order on any fixed step ratios": f"{row['proved_any_grid']} proved",
-        "order with warm-up": f"{row['proved_plain_start']} proved",
-        "weak order": "no noise" if row["proved_weak"] is None else f"{row['proved_weak']} proved",
+        "order on any fixed step ratios": _both(row, "any_grid", "irregular"),
+        "order with warm-up": _both(row, "plain_start", "plain_start"),
+        "weak order": "no noise" if row["proved_weak"] is None else _both(row, "weak", "weak"),
         "window of h": _range(row["window"]),
         "source": escape(row["source"]),
         "certificate": row["certificate"],
@@ -118,6 +118,10 @@ def _details(row: Row) -> str:
     }
     inside = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in facts.items())
     return f"<dl>{inside}</dl>"
+
+
+def _both(row: Row, proved: str, measured: str) -> str:
+    return f"{row[f'proved_{proved}']} proved, {_number(row[f'measured_{measured}'])} measured"
 
 
 def _range(window: Sequence[float] | None) -> str:

@@ -217,8 +217,7 @@ def _whole(found: Mapping[str, Any] | None) -> str:
         one to σ = {levels}: the smallest median error over {study["samples"]} start points
         (`{COMMAND}`).
     """)
-    current, _ = store.identity(load("teleport").to_json(), work.SOURCES)
-    if found["run_id"] != current:
+    if not store.current(found, load("teleport").to_json(), work.SOURCES):
         said += page.outdated(COMMAND)
     runs = [pair[way] for pair in best for way in ("without", "with")]
     table = tabled("teleport", runs, RUN)

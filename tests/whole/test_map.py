@@ -138,7 +138,7 @@ def test_what_the_page_shows_of_a_cell(found: dict[str, Any]) -> None:
     html = cells.section(found)
     assert html.count("data-cell=") == len(found["cells"])
     stale = cells.section({**found, "run_id": "0"})
-    assert "makes them again" in stale
+    assert "by other sources" in stale
 
 
 def test_formulas_are_set() -> None:

@@ -244,7 +244,7 @@ def test_solvers_are_chosen_for_the_plot(shown: Browser) -> None:
     assert shown.problems == []
 
 
-@pytest.mark.parametrize("width", [1200, 500])
+@pytest.mark.parametrize("width", [1200, 500, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_and_is_photographed(
     chromium: Browser, folder: Path, width: int, scheme: str
@@ -252,6 +252,8 @@ def test_it_fits_and_is_photographed(
     chromium.look_like(width, 900, scheme)
     chromium.open(folder / "index.html")
     assert chromium.run("document.documentElement.scrollWidth") <= width
+    table = chromium.run("document.getElementById('solvers').getBoundingClientRect().right")
+    assert table <= width  # a section cuts off what is wider
     paper = chromium.run("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") is (scheme == "light")
     file = folder / f"{width}-{scheme}.png"

@@ -98,6 +98,28 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+def test_rows_are_current_while_study_and_sources_are(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, packages = {"seed": 0}, ["package"]
+
+    def made() -> dict:
+        run_id, versions = store.identity(study, packages)
+        return store.provenance(run_id, study, versions)
+
+    here = made()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "version", lambda package: "0")
+        elsewhere = made()
+    assert here["run_id"] != elsewhere["run_id"]
+    for found in (here, elsewhere):
+        assert store.current(found, study, packages)
+        assert not store.current(found, {"seed": 1}, packages)
+    (checkout / "package" / "a.py").write_text("edited")
+    for found in (here, elsewhere):
+        assert not store.current(found, study, packages)
+
+
 def test_an_interrupted_run_goes_on(tmp_path: Path, checkout: Path) -> None:
     def again() -> store.Run:
         return open_run(tmp_path / "results", "orders", {"size": "small"}, ["package"])
