@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.plots.style import BLUE, GREEN, INK, RED, SKY, sample_of, style
-
-Row = Mapping[str, Any]
+from experiments.rows import Row
 
 
 def audit(rows: Sequence[Row], *, across: int = 2) -> Figure:

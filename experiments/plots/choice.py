@@ -23,8 +23,8 @@ from experiments.plots.style import (
     sample_of,
     style,
 )
+from experiments.rows import Row
 
-Row = Mapping[str, Any]
 WAYS = {"off": (INK, -1, "without a jump"), "auto": (BLUE, 1, "with a jump")}
 """Colour, side and label."""
 MARKS = ((ORANGE, "s--"), (GREEN, "^-"), (PINK, "d-"))

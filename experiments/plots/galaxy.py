@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.plots.errors import falling
 from experiments.plots.scores import unexplained
 from experiments.plots.style import INK, style
-
-Row = Mapping[str, Any]
+from experiments.rows import Row
 
 
 def judgement(errors: Sequence[Row], explained: Sequence[Row]) -> Figure:

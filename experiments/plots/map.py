@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from experiments.formula import typeset
 from experiments.plots.orders import ORDERS
 from experiments.plots.style import INK, PINK, style
+from experiments.rows import Row
 
-Row = Mapping[str, Any]
 FILL = {"published": 0.55, "same": 0.16, "ours": 0.16, "new": 0.0}
 """How much of the order's colour a cell is filled with."""
 EDGE: dict[str, dict[str, Any]] = {

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from experiments.plots.style import BLUE, GREEN, INK, ORANGE, PINK, SKY, logarithmic, power, style
+from experiments.rows import Row
 
-Row = Mapping[str, Any]
 LOOKS = {
     "adams": (BLUE, "-"),
     "dpm_solver": (ORANGE, "-"),

@@ -12,8 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from experiments.looseness import HALF
 from experiments.plots.style import BLUE, GREEN, INK, ORANGE, PINK, SKY, logarithmic, style
+from experiments.rows import Row
 
-Row = Mapping[str, Any]
 Curve = Sequence[tuple[float, float]]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from experiments.plots.style import BLUE, GREEN, INK, ORANGE, PINK, SKY, logarithmic, style
+from experiments.rows import Row
 
-Row = Mapping[str, Any]
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, INK)
 SHOWN = ("0.05", "0.2", "0.5", "1.0", "5.0", "80.0")
 """Levels whose errors are drawn against images seen."""

@@ -15,10 +15,10 @@ from experiments.references import cite
 from experiments.report import page
 from experiments.report.columns import Columns, tabled
 from experiments.report.identify import identity
+from experiments.rows import Row
 from solvers.method import registry
 from theory.certificates import load, status
 
-Row = Mapping[str, Any]
 STATES = {
     "published": "published in this form",
     "same": "a published method, written in another form",

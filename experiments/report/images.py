@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ from experiments.plots.style import inline
 from experiments.plots.work import diagram, foremost
 from experiments.report import page
 from experiments.report.identify import identity
-from experiments.rows import name_of
+from experiments.rows import Row, name_of
 from experiments.study import Study
 
-Row = Mapping[str, Any]
 BENCH = """\
 <div id="bench" hidden>
 <div class="tools"><label>Grid <select>{grids}</select></label>

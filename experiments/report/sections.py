@@ -19,11 +19,10 @@ from experiments.report.columns import RUN, Columns, tabled
 from experiments.report.figures import both
 from experiments.report.identify import identity
 from experiments.report.solvers import beside, table
-from experiments.rows import deviates, name_of
+from experiments.rows import Row, deviates, name_of
 from experiments.study import Study
 from experiments.terminal import Tick
 
-Row = Mapping[str, Any]
 COMMANDS = """\
 make report              # this page, and beside it its rows and runs
 scoreproof list methods  # names, options, claims

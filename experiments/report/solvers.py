@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from experiments.formula import typeset
 from experiments.report.identify import command, identity
 from experiments.report.page import breakable
 from experiments.rows import Row, deviates
@@ -105,7 +105,7 @@ def _options(row: Row) -> str:
 
 def _details(row: Row) -> str:
     facts = {
-        "leading error": _powers(escape(str(row["leading_error"]), quote=False)),
+        "leading error": escape(typeset(str(row["leading_error"])), quote=False),
         "form": escape(row["form"]),
         "model calls a step": row["evals_per_step"],
         "order on any fixed step ratios": _both(row, "any_grid", "irregular"),
@@ -126,8 +126,3 @@ def _both(row: Row, proved: str, measured: str) -> str:
 
 def _range(window: Sequence[float] | None) -> str:
     return " to ".join(f"{h:.3g}" for h in sorted(window)) if window else "–"
-
-
-def _powers(formula: str) -> str:
-    """h^3 as a superscript."""
-    return re.sub(r"\^(\d+)", r"<sup>\1</sup>", formula)

@@ -142,4 +142,5 @@ def test_what_the_page_shows_of_a_cell(found: dict[str, Any]) -> None:
 
 
 def test_formulas_are_set() -> None:
+    assert typeset("h^3 [-(3*T2 - lam2)/8 N']") == "h³ [−(3 T₂ − λ₂)/8 N']"
     assert typeset("h^3 [kappa0**2/4 N_u N' - xi1*T2 N]") == "h³ [κ₀²/4 N_u N' − ξ₁ T₂ N]"
