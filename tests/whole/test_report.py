@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
-from experiments import cache, orders, store, work
+from experiments import cache, looseness, orders, store, work
 from experiments.cli import main
 from experiments.report import identify, rerun, sections
 from experiments.report.build import Report, report
@@ -204,6 +206,29 @@ def test_the_rows_of_work(written: tuple[Report, Path]) -> None:
     keys = {"method", "options", "target", "grid", "nfe", "error_rms", "seconds", "family"}
     assert all(row.keys() >= keys for row in rows)
     assert {row["method"] for row in rows} == set(NAMES)
+
+
+def test_errors_of_samples_are_those_of_rows(written: tuple[Report, Path]) -> None:
+    done, _ = written
+    html = done.page.read_text(encoding="utf-8")
+    shown = html[html.index('<section id="samples"') : html.index('<section id="teleportation"')]
+    (error,) = {
+        row["error_rms"] for row in done.work if (row["method"], row["nfe"]) == ("ddim", 4)
+    }
+    assert f"RMS error {error:.3f}" in shown  # in the picture
+    assert f">{error:.3g}<" in shown  # in the row below it
+
+
+def test_the_bound_is_about_twice_the_truth(written: tuple[Report, Path]) -> None:
+    row = next(f.row for f in identify.stored(written[1], ["certified"]))
+    fair = [
+        r.bound / r.entropy
+        for group in looseness.drawn().values()
+        for r in group
+        if r.rarest >= 0.1 and math.expm1(r.bound) < 0.5
+    ]
+    assert (row["fair"], row["median"]) == (len(fair), median(fair))
+    assert abs(row["median"] - 2) < 0.1  # χ² ≃ 2 K where both are small
 
 
 def test_a_second_report_computes_nothing(
