@@ -29,6 +29,7 @@ EXTRAS = {
     "pytorch_lightning": "train",
     "safetensors": "train",
     "torchmetrics": "train",
+    "transformers": "text",
 }
 """What brings the packages that only some commands need."""
 NUMBERS = {"int": "an integer", "float": "a number"}
@@ -195,7 +196,7 @@ def parser() -> Parser:
     p.add_argument("--fast", action="store_true", help="a few methods, to try the machinery")
     p.add_argument("--row", metavar="ID", help="show a row of the page in --out, by its id")
     p.add_argument("--rerun", action="store_true", help="with --row: compute it anew and compare")
-    _workers(p)
+    _workers(p, default=None)
 
     p = add("map", mapping.map_, "every scheme in every form: proved order, leading error, names")
     mapping.arguments(p)

@@ -124,15 +124,18 @@ def _text(value: Any) -> str:
 def converge(args: Namespace) -> Answer:
     """Errors and slopes of one method."""
     from experiments.orders import converge as measure
-    from experiments.plots.orders import convergence
-    from experiments.plots.style import drawable, save
 
     if args.plot:
+        from experiments.plots.style import drawable
+
         drawable(store.writable(args.plot, "--plot"), "--plot")
     e, options = chosen(args)
     with bar(f"converge {e.name}"):
         row = outside(args.name, lambda: measure(e, options, size=args.size))
     if args.plot:
+        from experiments.plots.orders import convergence
+        from experiments.plots.style import save
+
         save(convergence(row), args.plot)
 
     def show() -> None:
@@ -166,15 +169,18 @@ FOUND = ("claimed", "proved", "measured")
 def orders(args: Namespace) -> Answer:
     """The table of orders, and every published row that is not right beside the one that is."""
     from experiments.orders import order_rows, pairs
-    from experiments.plots.orders import overview
-    from experiments.plots.style import drawable, save
 
     if args.plot:
+        from experiments.plots.style import drawable
+
         drawable(store.writable(args.plot, "--plot"), "--plot")
     names = args.names or None
     with bar("orders") as tick:
         rows = order_rows(names=names, size=args.size, workers=args.workers, progress=tick)
     if args.plot:
+        from experiments.plots.orders import overview
+        from experiments.plots.style import save
+
         save(overview(rows), args.plot)
     lines = [(name_of(r), *(r[k] for k in ORDER_COLUMNS), r["verdict"]) for r in rows]
     heads = ("solver", *(name.replace("_", "\n") for name in ORDER_COLUMNS), "verdict")

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from experiments import module, store, tensors
 from experiments.networks import Preconditioned
+from experiments.rows import Row
 from experiments.training import Training, network
 from gaussian_score import archive
 from gaussian_score.moments import Moments
@@ -35,7 +36,6 @@ CONFIG, CARD, GAUSSIAN = "config.json", "training.json", "gaussian.npz"
 WEIGHTS, ROWS, STATE = "diffusion_pytorch_model.safetensors", "rows.jsonl", "state.safetensors"
 SNAPSHOTS = "snapshots"
 FORMAT = 1
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -41,15 +41,20 @@ SOURCES = (
     "gaussian_score",
     "experiments/checkpoints",
     "experiments/ems.py",
+    "experiments/folder.py",
     "experiments/galaxy.py",
     "experiments/jump.py",
     "experiments/launch.py",
+    "experiments/loading.py",
     "experiments/methods.py",
     "experiments/metrics/converged.py",
     "experiments/network_study/scores.py",
     "experiments/networks.py",
+    "experiments/problems.py",
+    "experiments/residual.py",
     "experiments/sampling",
     "experiments/scores.py",
+    "experiments/setting.py",
 )
 """What the rows rest on."""
 

@@ -19,7 +19,9 @@ def arguments(p: ArgumentParser) -> None:
     p.add_argument("--new", action="store_true", help="only cells without a name")
     p.add_argument("--plot", metavar="FILE", help="draw these cells: .png, .svg or .pdf")
     p.add_argument("--summary", metavar="FILE", help="prove all anew and write the map, as JSON")
-    p.add_argument("--out", metavar="DIR", help=f"for rows on the way; default {OUT}")
+    p.add_argument(
+        "--out", metavar="DIR", help=f"with --summary: for rows on the way; default {OUT}"
+    )
 
 
 def map_(args: Namespace) -> Answer:
@@ -75,6 +77,6 @@ def map_(args: Namespace) -> Answer:
         ]
         table(HEADS, lines)
         if not atlas.current(found):
-            say(f"proved by other sources than are here: {atlas.COMMAND}")
+            say(f"these rows are of other sources than are here; {atlas.COMMAND} makes new ones")
 
     return Answer(rows, show)

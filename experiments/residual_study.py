@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments import store
 from experiments.answer import Answer
+from experiments.rows import Row
 from experiments.study import check, load
 from experiments.terminal import bar, say, table
 from experiments.training import Training
 
-Row = Mapping[str, Any]
 RESULTS = Path(__file__).parent / "results" / "residual.json"
 SOURCES = (
+    "solvers",
     "gaussian_score",
     "experiments/backbones.py",
     "experiments/compare_training.py",
     "experiments/data.py",
     "experiments/datamodules.py",
     "experiments/fashion.py",
+    "experiments/folder.py",
     "experiments/lightning.py",
+    "experiments/loading.py",
     "experiments/module.py",
     "experiments/networks.py",
     "experiments/residual.py",
     "experiments/samples.py",
     "experiments/targets.py",
+    "experiments/tensors.py",
     "experiments/train.py",
     "experiments/training.py",
     "experiments/validation.py",

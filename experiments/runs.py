@@ -15,8 +15,8 @@ from experiments.terminal import Tick, bar, say, table
 
 WORKERS = 2
 """Processes, unless another number is asked for."""
-OF_KIND = {
-    "images": ("scheduler", "workers"),
+OF_KIND: dict[str | None, tuple[str, ...]] = {
+    None: ("scheduler", "workers"),
     "galaxies": ("checkpoint", "plot"),
     "network": ("checkpoint", "scheduler", "workers"),
     "residual": (),
@@ -158,15 +158,16 @@ def train(args: Namespace) -> Answer:
 
 def study(args: Namespace) -> Answer:
     """All rows of a study; the best without a teleport and with one."""
-    from experiments import work
     from experiments.study import load, opened
-    from experiments.teleported import BEST, best, cells, summary
 
-    kind = opened(args.study)[1].get("kind", "images")
+    kind = opened(args.study)[1].get("kind")
+    if kind not in OF_KIND:
+        known = ", ".join(repr(k) for k in OF_KIND if k)
+        raise ValueError(f"kind: got {kind!r}; {known}, or none for images, is allowed")
     for name in sorted(set().union(*OF_KIND.values())):
         value = getattr(args, name)
-        if value is not None and name not in OF_KIND.get(kind, ()):
-            kinds = " and ".join(k for k, known in OF_KIND.items() if name in known)
+        if value is not None and name not in OF_KIND[kind]:
+            kinds = " and ".join(k or "images" for k, known in OF_KIND.items() if name in known)
             raise ValueError(f"--{name}: got {value!r}; allowed for studies of {kinds}")
     args.workers = args.workers or WORKERS
     if kind == "galaxies":
@@ -181,14 +182,16 @@ def study(args: Namespace) -> Answer:
         from experiments.residual_study import residual
 
         return residual(args)
+    from experiments import work
+    from experiments.report.images import stored
+    from experiments.teleported import BEST, best, cells, summary
+
     out = store.writable(args.summary, "--summary") if args.summary else None
     asked = load(args.study)
     with bar(args.study) as tick:
         how = {"workers": args.workers, "scheduler": args.scheduler}
         _, rows = work.run(asked, args.out, **how, progress=tick)
     n = asked.nfe
-    from experiments.report.images import stored
-
     made = stored(asked, args.out).about()
     del made["certificates"]  # no proof is behind these rows
     value = {**made, "best": best(rows, n), "methods": summary(rows, n)}
@@ -215,9 +218,10 @@ def _read(name: str, argument: str) -> str:
 def report(args: Namespace) -> Answer:
     """The report, or one of its rows."""
     if args.row is not None:
-        for name in ("study", "images", "fast"):
-            if getattr(args, name):
-                raise ValueError(f"--{name}: got it with --row; it is allowed without")
+        for name in ("study", "images", "fast", *(() if args.rerun else ("workers",))):
+            value = getattr(args, name)
+            if value:
+                raise ValueError(f"--{name}: got {value!r} with --row; it is allowed without")
         from experiments.report.row import row
 
         return row(args)
@@ -236,7 +240,7 @@ def report(args: Namespace) -> Answer:
     names: Sequence[str] | None = FAST if args.fast else None
     if args.fast:
         study = replace(study, nfe=(5, 10), grids=study.grids[:1], samples=study.sheet.samples)
-    done = write(args.out, study=study, names=names, workers=args.workers, stage=bar)
+    done = write(args.out, study=study, names=names, workers=args.workers or WORKERS, stage=bar)
     stale = [{"method": name, "certificate": state} for name, state in done.stale]
     value = {
         "page": str(done.page),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Row = Mapping[str, Any]
+from experiments.rows import Row
+
 KEPT = ("method", "options", "grid", "level", "nfe", "jvp", "error_median", "error_rms")
 
 

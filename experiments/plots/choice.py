@@ -118,7 +118,7 @@ def _seen(axes: Axes, distances: Sequence[float], chance: tuple[float, float]) -
     low, far = min(*distances, middle - deviation), max(*distances, middle + deviation)
     near = max(float(np.quantile(distances, NEAR)), middle + deviation)
     low -= 0.05 * (near - low)
-    if far - low > 2 * (near - low):
+    if far - low > 2 * (near - low) > 0:
         _logarithmic_above(axes, low, near, far)
     axes.set_ylim(low, far + 0.05 * (far - low))
 

@@ -109,8 +109,9 @@ def stored(out: str | Path, kinds: Collection[str] = tuple(DECIDES)) -> Iterator
         from experiments.network_study import summary
 
         found = summary.read(summary.RESULTS) or dict.fromkeys(OF_NETWORK.values(), ())
-        for kind in OF_NETWORK.keys() & set(kinds):
-            yield from (Found(kind, row, found) for row in found[OF_NETWORK[kind]])
+        for kind, name in OF_NETWORK.items():
+            if kind in kinds:
+                yield from (Found(kind, row, found) for row in found[name])
 
 
 def _runs(out: Path) -> list[tuple[str, store.Run]]:

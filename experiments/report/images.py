@@ -32,6 +32,13 @@ def stored(study: Study, root: Path) -> store.Run:
     return store.open_run(root, f"work-{study.name}", study.to_json(), work.SOURCES)
 
 
+def ran(rows: Sequence[Row], method: str, grid: str, level: float | None, nfe: int) -> Row | None:
+    """The row of this run with the method's defaults, if it has one with an error."""
+    own = {"method": method, "options": {}, "grid": grid, "level": level, "nfe": nfe}
+    found = (row for row in rows if all(row[key] == value for key, value in own.items()))
+    return next((row for row in found if row["error_rms"] is not None), None)
+
+
 def section(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:
     """The section's HTML: without a script one picture a grid, with one a plot to choose from."""
     said = page.prose(f"""

@@ -333,6 +333,9 @@ const reveal = () => {
   row.scrollIntoView({block: "center"});
 };
 addEventListener("hashchange", reveal);
+addEventListener("click", event => {  // the same link again changes no address
+  if (event.target.closest?.('a[href^="#"]')?.hash === location.hash) reveal();
+});
 if (location.hash) reveal();
 
 // Milliseconds that the page took to be usable.

@@ -72,7 +72,7 @@ def warning(message: str) -> str:
 
 def outdated(command: str) -> str:
     """For rows that were not made by the sources that are here."""
-    return warning(f"These rows were made by other sources than are here: `{command}`.")
+    return warning(f"These rows are of other sources than are here; `{command}` makes new ones.")
 
 
 LINK = re.compile(r"\[([^\]]*)\]\(#([\w-]+)\)")

@@ -19,6 +19,7 @@ def row(args: Namespace) -> Answer:
     from experiments.report.compare import compared
     from experiments.report.identify import command, find
     from experiments.report.rerun import recomputed
+    from experiments.runs import WORKERS
 
     found = find(args.row, args.out)
     value = {"id": found.id, "kind": found.kind, "row": found.row, "command": command(found.id)}
@@ -31,7 +32,7 @@ def row(args: Namespace) -> Answer:
 
         return Answer(value, shown)
     with bar(f"{found.kind} {found.id}") as tick:
-        fresh = recomputed(found, workers=args.workers, progress=tick)
+        fresh = recomputed(found, workers=args.workers or WORKERS, progress=tick)
     pairs = compared(found, fresh)
     value["recomputed"] = fresh
     value["differences"] = {c.name: c.difference for c in pairs if c.difference is not None}

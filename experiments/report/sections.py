@@ -158,19 +158,18 @@ def samples(study: Study, problem: work.Problem, rows: Sequence[Row]) -> str:
     """The sheet, and the rows of its methods."""
     drawn, ran = work.pictures(study, problem), []
     for name, shown in drawn["methods"].items():
-        own = (name, {}, study.grids[0].name, None, shown["nfe"])
-        keys = ("method", "options", "grid", "level", "nfe")
-        row = next(row for row in rows if tuple(row[key] for key in keys) == own)
-        shown["error"] = row["error_rms"]
-        ran.append(row)
+        own = images.ran(rows, name, study.grids[0].name, None, shown["nfe"])
+        if own is not None:  # a sheet may show what no row is about
+            shown["error"] = own["error_rms"]
+            ran.append(own)
     caption = (
         f"The same start points under each method, grid {study.grids[0].name}; below the images"
-        " their difference from the exact flow, all on one scale (red: too bright). An error is"
-        f" that of all {study.samples} start points."
+        " their difference from the exact flow, all on one scale (red: too bright). Errors are"
+        f" those of all {study.samples} start points, where a row below has them."
     )
     svg = inline(sheet(drawn), "s", "Samples beside the exact flow")
-    table = page.folded("Rows of these images", *tabled("work", ran, RMS, mark="s-"))
-    return page.figure(svg, caption, "half") + table
+    table = tabled("work", ran, RMS, mark="s-")
+    return page.figure(svg, caption, "half") + page.folded("Rows of these images", *table)
 
 
 RMS: Columns = {**RUN, "RMS error": lambda row: f"{row['error_rms']:.3g}"}
@@ -189,8 +188,8 @@ def provenance(study: Study, run: store.Run) -> str:
         - Measured: slopes with 50 digits on the mixture {mixture}, schedule
         {PROBLEM.schedule.name}, σ/α from {PROBLEM.rho_start} to {PROBLEM.rho_end}
         (`scoreproof converge NAME`).
-        - Error against work: `experiments/studies/{study.name}.toml`, seed {study.seed}. Seconds
-        are those of a run on all samples with one thread.
+        - Error against work: study {study.name}, seed {study.seed}; all of it lies beside its
+        rows. Seconds are those of a run on all samples with one thread.
         - Any other run: `scoreproof solve RUN.json`.
         - A row again: the command beside it; for a page that lies elsewhere than in `report`,
         with `--out` and its folder.

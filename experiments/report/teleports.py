@@ -99,7 +99,12 @@ def _pictures(
             p = work.planned(study, problem, task, steps)
             end, _ = work.carry(study, problem, p)
             label = name if level is None else f"{name} from σ = {level:g}"
-            out["methods"][label] = {"images": problem.pixels(end)[:shown], "nfe": p.nfe}
+            row = images.ran(rows, name, study.grids[0].name, level, p.nfe)
+            out["methods"][label] = {
+                "images": problem.pixels(end)[:shown],
+                "nfe": p.nfe,
+                "error": row and row["error_rms"],
+            }
     return out
 
 
@@ -153,9 +158,9 @@ def section(found: Measured, study: Study) -> str:
 
     said += both(levels, "tl", "Error against landing level", caption)
     said += _rows(found) + _looseness(found)
-    images = inline(sheet(found.pictures), "ts", "Samples with and without a jump")
-    caption = f"The first of the start points, at {NFE} model calls; the rows above have all."
-    said += page.figure(images, caption, "half")
+    strips = inline(sheet(found.pictures), "ts", "Samples with and without a jump")
+    caption = f"The first start points, at {NFE} model calls; errors are those of all of them."
+    said += page.figure(strips, caption, "half")
     return said + _whole(found.whole)
 
 
@@ -166,9 +171,9 @@ def _looseness(found: Measured) -> str:
         Of {row["mixtures"]} random mixtures at random levels {row["fair"]} have no mode with less
         than {FAIR:g} of the samples and χ² < ½: for these the bound is
         {page.linked(f"{row['median']:.2f}", name)} times the truth (the median). Rare modes make
-        it loose, and components of twice the whole law's variance or more, noise included,
-        infinite, as for {page.linked(row["endless"], name)} of them; there `scoreproof teleport`
-        shows K itself beside it, with its error.
+        it loose, and components with twice the whole law's variance or more in some direction,
+        noise included, infinite, as for {page.linked(row["endless"], name)} of them; there
+        `scoreproof teleport` shows K itself beside it, with its error.
     """)
     svg = inline(looseness(found.random), "tq", "Looseness of the bound")
     said += page.figure(svg, "In one to three dimensions; dotted: 2.", "half")

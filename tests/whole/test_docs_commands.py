@@ -142,7 +142,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(line: str) -> list[str]:
-    """Of a line; its rows do not depend on the number of processes, so one is taken."""
+    """Of a line; its rows do not depend on the number of processes, so two become one."""
     given = line.split()
     several = getattr(parser().parse_args(given), "workers", None) and "--workers" not in given
     return [*given, "--workers", "1"] if several else given

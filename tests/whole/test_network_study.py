@@ -271,14 +271,14 @@ def test_the_report_shows_stored_rows_and_says_when_they_are_old(
     assert set(re.findall(r'href="#([a-z][0-9a-f]{8})"', html)) < ids
     shown = {identify.identity(k, row) for k, n in identify.OF_NETWORK.items() for row in kept[n]}
     assert ids < shown
-    assert "by other sources" not in html
+    assert "of other sources" not in html
     assert "same run at" in html
     assert not network.stale(kept, TINY)
     assert network.stale({**kept, "run_id": "other"}, TINY)
     assert network.stale(kept, replace(TINY, samples=7))
     monkeypatch.setattr(network, "stale", lambda *_: True)
     monkeypatch.setattr(network, "_figure", lambda *_: "")
-    assert "by other sources" in network.section(kept, TINY)
+    assert "of other sources" in network.section(kept, TINY)
     assert "scoreproof run network" in network.section(None)
 
 

@@ -205,6 +205,13 @@ def test_distances_far_above_the_others_stand_on_a_logarithmic_part() -> None:
     assert height(near) == pytest.approx(LINEAR * (height(far) - height(near)))
 
 
+def test_equal_distances_and_one_far_off_have_an_axis() -> None:
+    runs = [*40 * [run("off", 5, 9.0, 16.0)], run("off", 5, 9.0, 4e4)]
+    (axes,) = disagreement(runs, 16.0, {}).axes
+    low, high = axes.get_ylim()
+    assert low <= 16.0 < 4e4 < high
+
+
 def test_disagreement_has_a_dot_for_each_run_and_a_mark_for_those_named() -> None:
     (axes,) = disagreement(RUNS, 16.0, {"first": RUNS[3]}).axes
     off, auto, named, _ = (line.get_xydata() for line in axes.lines)

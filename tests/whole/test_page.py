@@ -342,8 +342,9 @@ def test_damaged_files_of_a_page(
         (["--row", "o0"], "--row: got 'o0'; an id that the page in"),
         (
             ["--row", "o0", "--study", "digits"],
-            "--study: got it with --row; it is",
+            "--study: got 'digits' with --row; it is",
         ),
+        (["--row", "o0", "--workers", "3"], "--workers: got 3 with --row"),
         (["--rerun"], "--rerun: got it without --row; it is allowed with --row ID"),
     ],
 )

@@ -219,6 +219,13 @@ def test_errors_of_samples_are_those_of_rows(written: tuple[Report, Path]) -> No
     assert f">{error:.3g}<" in shown  # in the row below it
 
 
+def test_a_sheet_may_show_what_no_row_is_about() -> None:
+    problem = work.build(STUDY)
+    assert "RMS error" in sections.samples(STUDY, problem, [])
+    off = {"method": "ddim", "options": {}, "grid": STUDY.grids[0].name, "level": None, "nfe": 4}
+    assert "RMS error" in sections.samples(STUDY, problem, [{**off, "error_rms": None}])
+
+
 def test_the_bound_is_about_twice_the_truth(written: tuple[Report, Path]) -> None:
     row = next(f.row for f in identify.stored(written[1], ["certified"]))
     fair = [
